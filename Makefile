@@ -1,0 +1,45 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.ready
+TEST_ARGS ?= -n 2 --dist loadfile
+export JAX_PLATFORMS ?= cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format table clean
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,lint]'
+	@touch $(SETUP)
+
+setup: $(SETUP)  ## make the virtual environment
+
+demo: $(SETUP)  ## the main job on embedded data: four pillars, dense and sparse, in one table
+	$(BIN)/python -m experiments table demo --preset small --seeds 3
+
+test: $(SETUP)  ## the tests that CI runs
+	$(BIN)/python -m pytest -m 'not slow' $(TEST_ARGS)
+
+test-slow: $(SETUP)  ## the long tests
+	$(BIN)/python -m pytest -m slow $(TEST_ARGS)
+
+lint: $(SETUP)  ## format check, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+
+format: $(SETUP)  ## write the format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+table: $(SETUP)  ## the small tables of the four methods (needs JAXLEARN_DATA)
+	for slug in auglocal sltt forwardgnn granet; do \
+	  $(BIN)/python -m experiments table $$slug --preset small --seeds 3 || [ $$? -eq 1 ] || exit $$?; done
+
+clean:  ## remove the environment and all caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,62 @@
+"""Contracts, the step, and the combinators; no method lives here."""
+
+from jaxlearn.core import axis, keys, trees
+from jaxlearn.core.adapters import SequenceVariable, from_functions, from_linen, from_nnx
+from jaxlearn.core.contracts import (
+    CONTEXT,
+    FROZEN,
+    SEQUENCE,
+    Batch,
+    Key,
+    Metrics,
+    Model,
+    Objective,
+    Parametrization,
+    Params,
+    PyTree,
+    Rule,
+    State,
+    TrainState,
+)
+from jaxlearn.core.microbatch import microbatch
+from jaxlearn.core.over_time import over_time, through_time
+from jaxlearn.core.prepared import prepared
+from jaxlearn.core.reparametrize import reparametrize
+from jaxlearn.core.route import route
+from jaxlearn.core.stack import stack
+from jaxlearn.core.step import Step, begin, make_state, make_step
+
+__all__ = [
+    "CONTEXT",
+    "FROZEN",
+    "SEQUENCE",
+    "Batch",
+    "Key",
+    "Metrics",
+    "Model",
+    "Objective",
+    "Parametrization",
+    "Params",
+    "PyTree",
+    "Rule",
+    "SequenceVariable",
+    "State",
+    "Step",
+    "TrainState",
+    "axis",
+    "begin",
+    "from_functions",
+    "from_linen",
+    "from_nnx",
+    "keys",
+    "make_state",
+    "make_step",
+    "microbatch",
+    "over_time",
+    "prepared",
+    "reparametrize",
+    "route",
+    "stack",
+    "through_time",
+    "trees",
+]

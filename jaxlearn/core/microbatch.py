@@ -1,0 +1,49 @@
+"""One large batch as several small ones."""
+
+import jax
+from jax import lax
+
+from jaxlearn.core import trees
+from jaxlearn.core.contracts import CONTEXT, SEQUENCE, Batch, Key, Params, Rule, State
+
+
+def microbatch(rule: Rule, n: int) -> Rule:
+    """Split each batch into `n` equal parts and average their signals.
+
+    Parts follow each other in a scan, so only one part's activations exist at a time. All parts get
+    the same key: what a rule draws for the whole batch stays one draw. Lasting state moves on with
+    every part.
+
+    Raises:
+        ValueError: when `n < 1`, the batch does not divide by `n`, or a sequence is under way (put
+            `microbatch` outside of `over_time`).
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, found {n}")
+
+    def init(key: Key, batch: Batch) -> tuple[Params, State]:
+        return rule.init(key, trees.over_examples(lambda leaf: leaf[: _size(batch, n)], batch))
+
+    def signal(params: Params, state: State, batch: Batch, key: Key):
+        if SEQUENCE in state:
+            raise ValueError("microbatch inside over_time: write microbatch(over_time(rule, T), n)")
+        size = _size(batch, n)
+        split = trees.over_examples(lambda leaf: leaf.reshape(n, size, *leaf.shape[1:]), batch)
+        context = {CONTEXT: split.pop(CONTEXT)} if CONTEXT in split else {}
+
+        def body(carry, small):
+            state, total = carry
+            grads, state, metrics = rule.signal(params, state, small | context, key)
+            return (trees.lasting(state), trees.add(total, grads)), metrics
+
+        (state, total), metrics = lax.scan(body, (state, trees.zeros_like(params)), split)
+        return trees.scale(1 / n, total), state, jax.tree.map(lambda m: m.mean(0), metrics)
+
+    return Rule(init, signal, rule.predict)
+
+
+def _size(batch: Batch, n: int) -> int:
+    size = trees.batch_size(batch)
+    if size % n:
+        raise ValueError(f"a batch of {size} examples does not divide into {n} microbatches")
+    return size // n

@@ -1,0 +1,183 @@
+"""Gradient-isolated modules, each with a loss of its own: the engine of the local rules."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+from jax import lax
+
+from jaxlearn.core import (
+    Batch,
+    Key,
+    Model,
+    Objective,
+    Params,
+    PyTree,
+    Rule,
+    State,
+    keys,
+    stack,
+    trees,
+)
+
+HEADS = "heads"
+
+
+class LocalModule(NamedTuple):
+    """A part of the network that learns by itself.
+
+    Attributes:
+        block: maps the representation before the module to the one after it.
+        objective: the local loss, of the head's outputs or, without a head, of the representation.
+        head: the auxiliary network between representation and loss; it learns with the block.
+    """
+
+    block: Model
+    objective: Objective
+    head: Model | None = None
+
+
+def local_learning(
+    modules: Sequence[LocalModule],
+    *,
+    inputs: Callable[[Batch], PyTree] = lambda batch: batch["inputs"],
+    combine: Callable[[list[PyTree], Batch], PyTree] | None = None,
+) -> Rule:
+    """Train every module on its own loss and pass no gradient between modules.
+
+    `h_i = block_i(stop_gradient(h_{i-1}))`, `L_i = objective_i(head_i(h_i))`, and the signal for
+    module i is `dL_i / d(block_i, head_i)`, all with the weights from before the step. Each
+    module's gradient is taken where the module is computed and an optimisation barrier holds the
+    next module back, so the activations of one module at a time are alive: memory does not grow
+    with depth. Parameters are by module number, as in `stack`, with the heads' under `"heads"`.
+
+    Args:
+        modules: the modules in order.
+        inputs: what of the batch enters the first module.
+        combine: `(local outputs, batch) -> prediction`. By default the prediction is the last
+            module's output and no other head is evaluated.
+    """
+    if not modules:
+        raise ValueError("local_learning needs at least one module")
+    last = len(modules) - 1
+
+    def init(key: Key, batch: Batch) -> tuple[Params, State]:
+        h, params, states, heads, head_states = inputs(batch), {}, {}, {}, {}
+        for i, module in enumerate(modules):
+            name = str(i)
+            params[name], states[name] = module.block.init(jax.random.fold_in(key, i), h)
+            h, _ = module.block.apply(params[name], states[name], h)
+            if module.head is not None:
+                head_key = jax.random.fold_in(key, len(modules) + i)
+                heads[name], head_states[name] = module.head.init(head_key, h)
+        if heads:
+            params[HEADS] = heads
+            states[HEADS] = trees.joined(head_states)
+        return params, trees.joined(states)
+
+    def signal(params: Params, state: State, batch: Batch, key: Key):
+        key = keys.for_examples(key, batch)
+        h, grads, head_grads, states, head_states = inputs(batch), {}, {}, {}, {}
+        metrics, local = {}, {}
+        for i, module in enumerate(modules):
+            name, own_key = str(i), jax.random.fold_in(key, i)
+
+            def loss_of(own: Params, h=h, module=module, name=name, own_key=own_key):
+                y, out, new = _forward(module, own, _own(state, name), h, True, own_key)
+                loss, local = module.objective(out, batch)
+                return loss, (y, new, {"loss": loss} | local)
+
+            own = (params[name], params.get(HEADS, {}).get(name, {}))
+            own_grads, (y, new, local) = jax.grad(loss_of, has_aux=True)(own)
+            if i < last:
+                y, own_grads = lax.optimization_barrier((y, own_grads))
+            h, grads[name], (states[name], head_state) = y, own_grads[0], new
+            if module.head is not None:
+                head_grads[name], head_states[name] = own_grads[1], head_state
+            metrics |= {f"{metric}/{name}": value for metric, value in local.items()}
+        if head_grads:
+            grads[HEADS] = head_grads
+            states[HEADS] = trees.joined(head_states)
+        metrics |= local | {"loss": sum(metrics[f"loss/{i}"] for i in range(len(modules)))}
+        return grads, trees.joined(states), metrics
+
+    def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
+        h, outputs, states, head_states = inputs(batch), [], {}, trees.part(state, HEADS)
+        parts = {}
+        for i, module in enumerate(modules):
+            name = str(i)
+            own = (params[name], params.get(HEADS, {}).get(name, {}))
+            if combine is None and i < last:
+                headless = module._replace(head=None)
+                h, _, (states[name], _) = _forward(headless, own, _own(state, name), h, False, None)
+                parts[name] = trees.part(head_states, name)
+            else:
+                h, out, (states[name], parts[name]) = _forward(
+                    module, own, _own(state, name), h, False, None
+                )
+                outputs.append(out)
+        if HEADS in params:
+            states[HEADS] = trees.joined(parts)
+        result = outputs[-1] if combine is None else combine(outputs, batch)
+        return result, trees.joined(states)
+
+    return Rule(init, signal, predict)
+
+
+def layer_by_layer(
+    layers: Sequence[Model],
+    classifier: Model,
+    heads: Sequence[Model],
+    objective: Objective,
+) -> Rule:
+    """Cut a network into one module per head and a last one of all that remains.
+
+    Module i is layer i with head i; the last module is the other layers and the classifier, which
+    learn together. Without heads this is backpropagation. A head may serve several layers: each
+    initialises its own weights.
+
+    Args:
+        layers: the layers of the network.
+        classifier: from the last layer's output to what the objective takes.
+        heads: the heads of the first layers, fewer than there are layers.
+        objective: the loss of every module.
+
+    Raises:
+        ValueError: when there are no fewer heads than layers.
+    """
+    if len(heads) >= len(layers):
+        raise ValueError(
+            f"the last layer learns from the classifier: expected fewer heads than the "
+            f"{len(layers)} layers, found {len(heads)}"
+        )
+    isolated = [LocalModule(layers[i], objective, head) for i, head in enumerate(heads)]
+    rest = stack([*layers[len(heads) :], classifier])
+    return local_learning([*isolated, LocalModule(rest, objective)])
+
+
+def _own(state: State, name: str) -> tuple[State, State]:
+    return trees.part(state, name), trees.part(trees.part(state, HEADS), name)
+
+
+def _forward(module: LocalModule, own, states, h, train: bool, key: Key | None):
+    block_key, head_key = (None, None) if key is None else jax.random.split(key)
+    y, block_state = module.block.apply(
+        own[0], states[0], lax.stop_gradient(h), train=train, key=block_key
+    )
+    if module.head is None:
+        return y, y, (block_state, states[1])
+    out, head_state = module.head.apply(own[1], states[1], y, train=train, key=head_key)
+    return y, out, (block_state, head_state)
+
+
+def examples() -> dict[str, Rule]:
+    """The engine with linear heads at toy size."""
+    from jaxlearn.models.tiny import tiny_blocks, tiny_head
+    from jaxlearn.objectives import cross_entropy
+
+    first, second = tiny_blocks()
+    modules = [
+        LocalModule(first, cross_entropy, tiny_head()),
+        LocalModule(second, cross_entropy, tiny_head()),
+    ]
+    return {"local": local_learning(modules)}
