@@ -1,7 +1,7 @@
 """The mesh axis that the batch is split over.
 
-The same step runs on one device, on virtual devices and on a pod: code asks here for a mean over the
-devices, and outside of `shard_map` there is just one.
+The same step runs on one device, on virtual devices and on a pod: code asks here for a mean over
+the devices, and outside of `shard_map` there is just one.
 """
 
 import jax

@@ -8,14 +8,14 @@ import jax
 PyTree = Any
 Params = PyTree
 State = dict[str, PyTree]
-"""Collections by name. `"sequence"` lives for one sequence (membranes), every other one lasts."""
+"""Collections by name: `"sequence"` lives for one sequence (membranes), all others last."""
 Batch = dict[str, PyTree]
-"""`"inputs"` and usually `"labels"`; every leaf has the examples on axis 0, except under `"context"`.
+"""`"inputs"` and usually `"labels"`; every leaf but the context has the examples on axis 0.
 
 Optional keys: `"index"`, int32, the position of each example in its data set (augmentation and
-per-example memories are keyed by it); `"weight"`, one factor per example that averages to 1 over the
-global batch (losses are `mean(weight * loss)`); `"context"`, what all examples share, such as a
-graph: it is replicated over devices and never split.
+per-example memories are keyed by it); `"weight"`, one factor per example that averages to 1 over
+the global batch (losses are `mean(weight * loss)`); `"context"`, what all examples share, such as
+a graph: it is replicated over devices and never split.
 """
 Metrics = dict[str, jax.Array]
 Key = jax.Array

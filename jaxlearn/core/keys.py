@@ -1,8 +1,8 @@
 """Random keys for what belongs to examples rather than to the whole batch.
 
-A rule gets one key per step, the same on every device. Draws that belong to examples are derived from
-the examples' own positions in the data set, so that they do not depend on how a batch is split over
-devices or microbatches.
+A rule gets one key per step, the same on every device. Draws that belong to examples are derived
+from the examples' own positions in the data set, so that they do not depend on how a batch is split
+over devices or microbatches.
 """
 
 import jax
@@ -24,7 +24,7 @@ def for_examples(key: Key, batch: Batch) -> Key:
 
 
 def each_example(key: Key, batch: Batch) -> Key:
-    """`[batch]` keys, one per example: `fold_in(key, index)`, independent of its place in the batch.
+    """`[batch]` keys, one per example: `fold_in(key, index)`, wherever it stands in the batch.
 
     Without `batch["index"]` the place in the global batch stands in for it.
 

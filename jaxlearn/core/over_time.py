@@ -139,7 +139,8 @@ def _at(x: PyTree, t: jax.Array | int, T: int, time_axis: int | None) -> PyTree:
     for leaf in jax.tree.leaves(x):
         if leaf.shape[time_axis] != T:
             raise ValueError(
-                f"the inputs have {leaf.shape[time_axis]} frames on axis {time_axis}, expected T={T}"
+                f"the inputs have {leaf.shape[time_axis]} frames on axis {time_axis}, "
+                f"expected T={T}"
             )
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, t, time_axis, False), x)
 

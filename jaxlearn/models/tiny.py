@@ -44,3 +44,8 @@ def tiny_head() -> Model:
 def tiny_stack() -> Model:
     """The blocks and the head as one network."""
     return stack([*tiny_blocks(), tiny_head()])
+
+
+def examples() -> dict[str, tuple[Model, jax.Array]]:
+    """The toy network with its input, for the battery of models."""
+    return {"tiny": (tiny_stack(), tiny_batch(8)["inputs"])}

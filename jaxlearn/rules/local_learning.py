@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxlearn.core import (
     Batch,
     Key,
+    Metrics,
     Model,
     Objective,
     Params,
@@ -42,6 +44,7 @@ def local_learning(
     *,
     inputs: Callable[[Batch], PyTree] = lambda batch: batch["inputs"],
     combine: Callable[[list[PyTree], Batch], PyTree] | None = None,
+    loop: bool = False,
 ) -> Rule:
     """Train every module on its own loss and pass no gradient between modules.
 
@@ -56,9 +59,11 @@ def local_learning(
         inputs: what of the batch enters the first module.
         combine: `(local outputs, batch) -> prediction`. By default the prediction is the last
             module's output and no other head is evaluated.
+        loop: compute neighbouring modules that are equal (the same `Model` objects, shapes alike)
+            in one compiled loop. Compiling then takes time by the number of different modules, and
+            the order of computation is a matter of course to every compiler. The values are the
+            same. On CPU convolutions inside loops are slow.
     """
-    if not modules:
-        raise ValueError("local_learning needs at least one module")
     last = len(modules) - 1
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
@@ -77,36 +82,22 @@ def local_learning(
 
     def signal(params: Params, state: State, batch: Batch, key: Key):
         key = keys.for_examples(key, batch)
-        h, grads, head_grads, states, head_states = inputs(batch), {}, {}, {}, {}
-        metrics, local = {}, {}
-        for i, module in enumerate(modules):
-            name, own_key = str(i), jax.random.fold_in(key, i)
-
-            def loss_of(own: Params, h=h, module=module, name=name, own_key=own_key):
-                y, out, new = _forward(module, own, _own(state, name), h, True, own_key)
-                loss, local = module.objective(out, batch)
-                return loss, (y, new, {"loss": loss} | local)
-
-            own = (params[name], params.get(HEADS, {}).get(name, {}))
-            own_grads, (y, new, local) = jax.grad(loss_of, has_aux=True)(own)
-            if i < last:
-                y, own_grads = lax.optimization_barrier((y, own_grads))
-            h, grads[name], (states[name], head_state) = y, own_grads[0], new
-            if module.head is not None:
-                head_grads[name], head_states[name] = own_grads[1], head_state
-            metrics |= {f"{metric}/{name}": value for metric, value in local.items()}
-        if head_grads:
-            grads[HEADS] = head_grads
-            states[HEADS] = trees.joined(head_states)
-        metrics |= local | {"loss": sum(metrics[f"loss/{i}"] for i in range(len(modules)))}
-        return grads, trees.joined(states), metrics
+        h, learned = inputs(batch), []
+        while len(learned) <= last:
+            start, whole = len(learned), (params, state)
+            count = _repeats(modules, whole, start, h) if loop else 1
+            h, found = _learn_run(modules[start], whole, start, count, h, batch, key)
+            if start + count <= last:
+                h, found = lax.optimization_barrier((h, found))
+            learned += found
+        return _assembled(modules, learned)
 
     def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
         h, outputs, states, head_states = inputs(batch), [], {}, trees.part(state, HEADS)
         parts = {}
         for i, module in enumerate(modules):
             name = str(i)
-            own = (params[name], params.get(HEADS, {}).get(name, {}))
+            own = _own_params(params, name)
             if combine is None and i < last:
                 headless = module._replace(head=None)
                 h, _, (states[name], _) = _forward(headless, own, _own(state, name), h, False, None)
@@ -129,6 +120,8 @@ def layer_by_layer(
     classifier: Model,
     heads: Sequence[Model],
     objective: Objective,
+    *,
+    loop: bool = False,
 ) -> Rule:
     """Cut a network into one module per head and a last one of all that remains.
 
@@ -141,6 +134,7 @@ def layer_by_layer(
         classifier: from the last layer's output to what the objective takes.
         heads: the heads of the first layers, fewer than there are layers.
         objective: the loss of every module.
+        loop: as in `local_learning`.
 
     Raises:
         ValueError: when there are no fewer heads than layers.
@@ -152,7 +146,77 @@ def layer_by_layer(
         )
     isolated = [LocalModule(layers[i], objective, head) for i, head in enumerate(heads)]
     rest = stack([*layers[len(heads) :], classifier])
-    return local_learning([*isolated, LocalModule(rest, objective)])
+    return local_learning([*isolated, LocalModule(rest, objective)], loop=loop)
+
+
+def _learn(module: LocalModule, own, states, h, batch: Batch, key: Key):
+    """The module's output, and its (gradients, states, metrics)."""
+
+    def loss_of(own: Params):
+        y, out, new = _forward(module, own, states, h, True, key)
+        loss, local = module.objective(out, batch)
+        return loss, (y, new, {"loss": loss} | local)
+
+    grads, (y, new, local) = jax.grad(loss_of, has_aux=True)(own)
+    return y, (grads, new, local)
+
+
+def _learn_run(module: LocalModule, whole, start: int, count: int, h, batch: Batch, key: Key):
+    """`_learn` for `count` equal modules, in a loop if there are several."""
+    variables = [_variables(whole, start + k) for k in range(count)]
+    if count == 1:
+        h, found = _learn(module, *variables[0], h, batch, jax.random.fold_in(key, start))
+        return h, [found]
+
+    def body(h, now):
+        own, states, number = now
+        return _learn(module, own, states, h, batch, jax.random.fold_in(key, number))
+
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
+    h, found = lax.scan(body, h, (*stacked, jnp.arange(start, start + count)))
+    return h, [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(count)]
+
+
+def _repeats(modules: Sequence[LocalModule], whole, start: int, h) -> int:
+    """How many modules from `start` on are equal and map `h` to something of its own shape."""
+    module, (own, states) = modules[start], _variables(whole, start)
+    y = jax.eval_shape(lambda: module.block.apply(own[0], states[0], h, train=True)[0])
+    if y != _shapes(h):
+        return 1
+    end = start + 1
+    while end < len(modules) and modules[end] == module:
+        if _shapes(_variables(whole, end)) != _shapes((own, states)):
+            break
+        end += 1
+    return end - start
+
+
+def _shapes(tree: PyTree) -> PyTree:
+    return jax.eval_shape(lambda: tree)
+
+
+def _variables(whole, number: int):
+    return _own_params(whole[0], str(number)), _own(whole[1], str(number))
+
+
+def _assembled(modules: Sequence[LocalModule], learned: list) -> tuple[Params, State, Metrics]:
+    """What the modules learned as one tree of gradients, one of states and the metrics."""
+    grads, head_grads, states, head_states, metrics = {}, {}, {}, {}, {}
+    for i, (module, (own_grads, new, local)) in enumerate(zip(modules, learned, strict=True)):
+        name = str(i)
+        grads[name], states[name] = own_grads[0], new[0]
+        if module.head is not None:
+            head_grads[name], head_states[name] = own_grads[1], new[1]
+        metrics |= {f"{metric}/{name}": value for metric, value in local.items()}
+    if head_grads:
+        grads[HEADS] = head_grads
+        states[HEADS] = trees.joined(head_states)
+    metrics |= local | {"loss": sum(metrics[f"loss/{i}"] for i in range(len(modules)))}
+    return grads, trees.joined(states), metrics
+
+
+def _own_params(params: Params, name: str) -> tuple[Params, Params]:
+    return params[name], params.get(HEADS, {}).get(name, {})
 
 
 def _own(state: State, name: str) -> tuple[State, State]:

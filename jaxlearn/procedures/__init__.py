@@ -1,0 +1,1 @@
+"""Multi-stage algorithms: functions of steps and data that return trained states."""

@@ -1,0 +1,68 @@
+"""Every rule with every parametrization and every transform.
+
+A seeded sample of the cells runs in `make test`, all of them under `slow`. The cells are read from
+the public API, so a new method joins by offering `examples()`.
+"""
+
+import itertools
+import random
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlearn.core import FROZEN, make_state, make_step, reparametrize
+from jaxlearn.models.tiny import tiny_batch
+from jaxlearn.transforms.sparsity import masks
+from tests.batteries.discover import PARAMETRIZATIONS, RULES, TRANSFORMS
+
+CELLS = sorted(itertools.product(RULES, PARAMETRIZATIONS, TRANSFORMS))
+SAMPLE = random.Random(0).sample(CELLS, min(len(CELLS), 18))
+STEPS = 40
+
+
+def check(rule_name: str, parametrization_name: str, transform_name: str) -> None:
+    """Train one cell: one compilation, a falling loss, exact masks, untouched frozen leaves."""
+    rule = reparametrize(RULES[rule_name], PARAMETRIZATIONS[parametrization_name])
+    tx, batch = TRANSFORMS[transform_name], tiny_batch()
+    state = jax.jit(lambda key: make_state(rule, tx, key, batch))(jax.random.key(0))
+    frozen = jax.tree.map(np.asarray, state.state[FROZEN])
+    step, losses = jax.jit(make_step(rule, tx)), []
+    for _ in range(STEPS):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+        assert_masked(state)
+    assert step._cache_size() == 1
+    assert np.mean(losses[-5:]) < np.mean(losses[:2]), losses
+    jax.tree.map(np.testing.assert_array_equal, state.state[FROZEN], frozen)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def assert_masked(state) -> None:
+    """Weights off the transform's mask, if it has one, are exactly zero."""
+    mask = masks(state.opt_state)
+    if mask is None:
+        return
+    for m, w in zip(
+        jax.tree.leaves(mask, is_leaf=lambda leaf: leaf is None),
+        jax.tree.leaves(state.params),
+        strict=True,
+    ):
+        assert m is None or not np.any(np.asarray(w)[~np.asarray(m)])
+
+
+@pytest.mark.parametrize("cell", SAMPLE, ids="-".join)
+def test_sampled_cells_train(cell):
+    check(*cell)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [c for c in CELLS if c not in SAMPLE], ids="-".join)
+def test_all_other_cells_train(cell):
+    check(*cell)
+
+
+def test_the_sample_touches_every_kind():
+    rules, parametrizations, _ = map(set, zip(*SAMPLE, strict=True))
+    assert len(rules) >= min(len(RULES), 6)
+    assert parametrizations == set(PARAMETRIZATIONS)

@@ -1,0 +1,48 @@
+"""What every parametrization must do, whatever its method."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlearn import parametrizations
+from jaxlearn.models.tiny import tiny_batch, tiny_stack
+from tests.batteries.discover import PARAMETRIZATIONS, modules
+
+PARAMS, _ = tiny_stack().init(jax.random.key(0), tiny_batch()["inputs"])
+
+
+def test_every_method_offers_examples():
+    assert not [m.__name__ for m in modules(parametrizations) if not hasattr(m, "examples")]
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_materializes_the_structure_it_was_given(name):
+    made = PARAMETRIZATIONS[name]
+    theta, frozen = made.init(jax.random.key(1), PARAMS)
+    params = jax.jit(made.materialize)(theta, frozen)
+    spec = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+    assert spec(params) == spec(PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, params, PARAMS)
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_reaches_nearer_to_a_target_it_can_reach(name):
+    """Descent on a parabola around what a changed theta gives."""
+    made = PARAMETRIZATIONS[name]
+    theta, frozen = made.init(jax.random.key(1), PARAMS)
+    keys = iter(jax.random.split(jax.random.key(2), 99))
+    moved = jax.tree.map(lambda t: t + 0.1 * jax.random.normal(next(keys), t.shape), theta)
+    target = made.materialize(moved, frozen)
+
+    @jax.jit
+    def loss(theta):
+        params = made.materialize(theta, frozen)
+        return sum(
+            map(jnp.sum, jax.tree.leaves(jax.tree.map(lambda a, b: (a - b) ** 2, params, target)))
+        )
+
+    first = loss(theta)
+    for _ in range(50):
+        theta = jax.tree.map(lambda t, g: t - 0.1 * g, theta, jax.grad(loss)(theta))
+    assert loss(theta) < 0.5 * first

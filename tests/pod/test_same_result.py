@@ -1,0 +1,61 @@
+"""One device, eight devices, and two processes of two devices end with the same weights."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(devices: int, *arguments: str) -> subprocess.Popen:
+    """Start the worker on so many virtual devices."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "tests.pod.worker", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+
+def finish(*workers: subprocess.Popen) -> None:
+    """Wait for all workers; one that failed shows its output."""
+    for worker in workers:
+        output, _ = worker.communicate(timeout=900)
+        assert worker.returncode == 0, output[-3000:]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict[str, np.ndarray]:
+    """The weights after training on one device."""
+    path = tmp_path_factory.mktemp("pod") / "one.npz"
+    finish(launch(1, str(path)))
+    return dict(np.load(path))
+
+
+def compare(path: Path, expected: dict[str, np.ndarray]) -> None:
+    """Within 1e-5 of the largest weight, and without a drift to one side."""
+    found = dict(np.load(path))
+    assert found.keys() == expected.keys()
+    for name, weights in expected.items():
+        difference = (found[name] - weights) / np.abs(weights).max()
+        assert np.abs(difference).max() < 1e-5, name
+        assert abs(difference.mean()) < 1e-6, name
+
+
+def test_eight_devices_equal_one(alone, tmp_path):
+    path = tmp_path / "eight.npz"
+    finish(launch(8, str(path)))
+    compare(path, alone)
+
+
+def test_two_processes_of_two_devices_equal_one(alone, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    path = str(tmp_path / "two.npz")
+    finish(*[launch(2, path, coordinator, "2", str(i)) for i in range(2)])
+    compare(Path(path), alone)

@@ -1,0 +1,63 @@
+"""Trains every rule of the battery for ten steps on the devices it is given and saves the weights.
+
+python -m tests.pod.worker OUT [COORDINATOR PROCESSES INDEX]
+"""
+
+import os
+import sys
+
+import jax
+
+STEPS, BATCH = 10, 32
+
+
+def flat(tree):
+    """All leaves of a tree as one vector in double precision."""
+    import numpy as np
+
+    return np.concatenate(
+        [np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)]
+    )
+
+
+def trained(rule, tx, mesh):
+    """The state after `STEPS` steps on fresh batches, each process bringing its own rows."""
+    from jaxlearn.core import make_state, make_step, trees
+    from jaxlearn.models.tiny import tiny_batch
+    from jaxlearn.runtime import data_parallel, place, replicate
+
+    rows = BATCH // jax.process_count()
+    own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+    whole = tiny_batch(BATCH)
+    state = jax.jit(lambda key: make_state(rule, tx, key, whole))(jax.random.key(0))
+    state, step = replicate(state, mesh), data_parallel(make_step(rule, tx), mesh)
+    for number in range(STEPS):
+        batch = trees.over_examples(lambda leaf: leaf[own], tiny_batch(BATCH, seed=number))
+        state, _ = step(state, place(jax.device_get(batch), mesh))
+    return state
+
+
+def run(path):
+    """Train all rules under SGD, and one under every transform, and save their weights."""
+    import numpy as np
+    import optax
+
+    from jaxlearn.runtime import data_mesh
+    from tests.batteries.discover import RULES, TRANSFORMS
+
+    mesh, results = data_mesh(), {}
+    for name, rule in RULES.items():
+        state = trained(rule, optax.sgd(0.1, momentum=0.9), mesh)
+        results[f"rule {name}"] = flat((state.params, state.state))
+    for name, tx in TRANSFORMS.items():
+        results[f"transform {name}"] = flat(trained(RULES["backprop"], tx, mesh).params)
+    if jax.process_index() == 0:
+        np.savez(path, **results)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    assert os.environ.get("JAX_PLATFORMS") == "cpu"
+    run(sys.argv[1])
