@@ -1,0 +1,9 @@
+"""Pallas kernels of jaxlearn, one folder per operation; needs only JAX.
+
+Every folder holds the plain JAX definition (``reference.py``), one file per accelerator
+(``pallas_tpu.py``, ``pallas_gpu.py``), the shapes that tests and benchmarks share
+(``shapes.py``), a benchmark (``python -m jaxlearn_kernels.<op>.bench``) and, in its
+``__init__.py``, the one public function that picks an implementation.
+
+Operations: :func:`jaxlearn_kernels.lif.lif`, leaky integrate-and-fire neurons over time.
+"""
