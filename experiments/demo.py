@@ -172,16 +172,16 @@ def claims(measured: Measured) -> list[Claim]:
     ]
 
 
-def program(config: Config, devices: int = 1) -> Program:
-    """Backprop's step on a batch that divides over the devices."""
-    size = max(config.batch, devices)
+def program(config: Config) -> Program:
+    """The step with the preset's batch on each of 256 chips."""
+    size = 256 * config.batch
     rule, tx = rule_of(config), transform_of(config)
     batch = {
         "inputs": jax.ShapeDtypeStruct((size, 8, 8, 1), jnp.float32),
         "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
         "index": jax.ShapeDtypeStruct((size,), jnp.int32),
     }
-    state = jax.eval_shape(lambda: make_state(rule, tx, jax.random.key(0), batch))
+    state = jax.eval_shape(lambda batch: make_state(rule, tx, jax.random.key(0), batch), batch)
     return Program(make_step(rule, tx), state, batch)
 
 

@@ -18,9 +18,7 @@ def check(graph, split):
     sources, targets = edges(whole)
     assert len(sources) - len(graph.indices) == 2 * len(split.train)
     kept = (sources < nodes) & (targets < nodes)
-    np.testing.assert_array_equal(
-        np.stack([sources, targets])[:, kept], np.stack(edges(graph))
-    )
+    np.testing.assert_array_equal(np.stack([sources, targets])[:, kept], np.stack(edges(graph)))
     virtual = sources >= nodes
     # edges that touch a virtual node, counted in both directions
     touching = np.bincount(sources[virtual] - nodes, minlength=classes) + np.bincount(
@@ -52,7 +50,7 @@ def test_identity_8_split_0_of_cora_ml():
     assert [len(ids) for ids in split] == [1916, 480, 599]
     assert split.test[:5].tolist() == [4, 6, 7, 9, 18]
     order = np.arange(2995)
-    np.random.RandomState(101).shuffle(order)  # noqa: NPY002 - the published rule
+    np.random.RandomState(101).shuffle(order)
     np.testing.assert_array_equal(split.test, np.sort(order[:599]))
     np.testing.assert_array_equal(np.sort(np.concatenate(split)), np.arange(2995))
 
