@@ -1,0 +1,36 @@
+"""Running: the loop, devices and processes, checkpoints, metrics and progress."""
+
+from jaxlearn.runtime import checkpoint, metrics
+from jaxlearn.runtime.checkpoint import CheckpointError
+from jaxlearn.runtime.evaluate import evaluator
+from jaxlearn.runtime.finite import Diverged
+from jaxlearn.runtime.fit import Fitted, fit
+from jaxlearn.runtime.mesh import data_mesh
+from jaxlearn.runtime.parallel import data_parallel, place, replicate
+from jaxlearn.runtime.processes import on_first, start
+from jaxlearn.runtime.progress import bar
+from jaxlearn.runtime.signals import termination
+from jaxlearn.runtime.stopping import Stopping
+from jaxlearn.runtime.workdir import WorkdirError, bind, locked
+
+__all__ = [
+    "CheckpointError",
+    "Diverged",
+    "Fitted",
+    "Stopping",
+    "WorkdirError",
+    "bar",
+    "bind",
+    "checkpoint",
+    "data_mesh",
+    "data_parallel",
+    "evaluator",
+    "fit",
+    "locked",
+    "metrics",
+    "on_first",
+    "place",
+    "replicate",
+    "start",
+    "termination",
+]

@@ -1,0 +1,84 @@
+"""A pytree of arrays in a folder, by orbax, and its description in plain JSON."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxlearn.core.contracts import PyTree
+from jaxlearn.core.trees import path
+from jaxlearn.runtime.raw import rewrap, unwrap
+
+Kinds = dict[str, list]
+
+
+def write(folder: Path, tree: PyTree) -> None:
+    """Write every leaf; typed keys as their data. All processes of a run take part.
+
+    Leaves of size zero have no data and are left out: their shape says all.
+    """
+    with _checkpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), args=ocp.args.PyTreeSave(_flat(unwrap(tree))))
+
+
+def read(folder: Path, like: PyTree) -> PyTree:
+    """The tree that was written, with the structure and the devices of `like`.
+
+    `like` is a tree of arrays, on any number of devices; its values do not matter.
+    """
+    raw = unwrap(like)
+    wanted = _flat(raw)
+    how = {
+        name: ocp.ArrayRestoreArgs(restore_type=jax.Array, sharding=leaf.sharding, dtype=leaf.dtype)
+        for name, leaf in wanted.items()
+    }
+    with _checkpointer() as checkpointer:
+        found = checkpointer.restore(
+            folder.absolute(), args=ocp.args.PyTreeRestore(item=wanted, restore_args=how)
+        )
+    leaves, structure = jax.tree.flatten(raw)
+    filled = [found.get(name, leaf) for name, leaf in zip(_names(raw), leaves, strict=True)]
+    return rewrap(structure.unflatten(filled), like)
+
+
+def kinds(tree: PyTree) -> Kinds:
+    """Name -> [dtype, shape] of every leaf.
+
+    Example:
+        >>> kinds({"w": np.zeros((2, 3), np.float32)})
+        {'w': ['float32', [2, 3]]}
+    """
+    raw = unwrap(tree)
+    leaves = zip(_names(raw), jax.tree.leaves(raw), strict=True)
+    return {name: [str(leaf.dtype), list(np.shape(leaf))] for name, leaf in leaves}
+
+
+def difference(stored: Kinds, wanted: Kinds) -> str:
+    """The first leaf that differs, with what was expected and what was found; `""` if none."""
+    for name in sorted(stored.keys() | wanted.keys()):
+        if stored.get(name) != wanted.get(name):
+            return f"{name}: expected {_kind(wanted, name)}, found {_kind(stored, name)}"
+    return ""
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+
+
+def _flat(raw: PyTree) -> dict[str, Any]:
+    named = zip(_names(raw), jax.tree.leaves(raw), strict=True)
+    return {name: leaf for name, leaf in named if leaf.size}
+
+
+def _names(raw: PyTree) -> list[str]:
+    paths = [keys for keys, _ in jax.tree.leaves_with_path(raw)]
+    names = [path(keys) for keys in paths]
+    # keys such as 0 and "0", or "a/b", look alike in the short form
+    unique = len(set(names)) == len(names)
+    return names if unique else [jax.tree_util.keystr(keys) for keys in paths]
+
+
+def _kind(kinds: Kinds, name: str) -> str:
+    return f"{kinds[name][0]} {kinds[name][1]}" if name in kinds else "no such leaf"

@@ -1,0 +1,121 @@
+"""Many steps in one dispatch: the loop over a chunk of batches that runs on the device."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jaxlearn.core import axis
+from jaxlearn.core.contracts import Batch, PyTree
+from jaxlearn.core.step import Step
+from jaxlearn.core.trees import path
+from jaxlearn.runtime.parallel import batch_specs, spmd
+
+Program = jax.stages.Wrapped
+"""Jitted `(state, batches, context, n, request) -> (state, metrics, request)`."""
+
+
+class Result(NamedTuple):
+    """What a program said about `count` steps from `start` on; arrays still on the device.
+
+    Attributes:
+        start: the step before the first of them.
+        counts: steps of each dispatch.
+        metrics: metrics of each dispatch.
+        request: the largest request of any process (0: nothing).
+    """
+
+    start: int
+    counts: list[int]
+    metrics: list[PyTree]
+    request: jax.Array
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict per step, its number under `"step"`; waits for the device."""
+        rows = []
+        for n, metrics in zip(self.counts, jax.device_get(self.metrics), strict=True):
+            lists = {name: np.asarray(values)[:n].tolist() for name, values in metrics.items()}
+            first = self.start + len(rows) + 1
+            rows += [
+                {"step": first + i} | {name: values[i] for name, values in lists.items()}
+                for i in range(n)
+            ]
+        return rows
+
+
+def device_loop(step: Step, mesh: Mesh | None) -> Program:
+    """A program for `[chunk, B, ...]` batches: `n <= chunk` steps in a loop on the device.
+
+    `n` is a number the program receives, so one compilation serves every length, and a trajectory
+    does not depend on where it was cut into chunks. Metrics come back in buffers `[chunk, ...]`.
+    """
+
+    def run(state: PyTree, batches: Batch, context: Batch, n: jax.Array, request: jax.Array):
+        def at(i: jax.Array) -> Batch:
+            return jax.tree.map(lambda leaf: leaf[i], batches) | context
+
+        size = jax.tree.leaves(batches)[0].shape[0]
+        shapes = jax.eval_shape(step, state, at(jnp.int32(0)))
+        buffers = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes[1])
+
+        def body(i: jax.Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+            new, metrics = step(carry[0], at(i))
+            buffers = jax.tree.map(lambda b, m: b.at[i].set(m), carry[1], metrics)
+            return same_kind(carry[0], new), buffers
+
+        state, buffers = lax.fori_loop(0, n, body, (state, buffers))
+        return state, buffers, _largest(request)
+
+    return _jitted(run, mesh, None)
+
+
+def host_loop(step: Step, mesh: Mesh | None) -> Program:
+    """A program for one batch, dispatched once per step, with metrics in buffers of length 1."""
+
+    def run(state: PyTree, batch: Batch, context: Batch, n: jax.Array, request: jax.Array):
+        new, metrics = step(state, batch | context)
+        return same_kind(state, new), jax.tree.map(lambda m: m[None], metrics), _largest(request)
+
+    return _jitted(run, mesh)
+
+
+def same_kind(old: PyTree, new: PyTree) -> PyTree:
+    """`new`, checked to have the tree, shapes and dtypes of `old`; weak types become strong.
+
+    Raises:
+        ValueError: naming the leaf that the step changed.
+    """
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        raise ValueError(
+            f"the step changed the tree of the state: expected {jax.tree.structure(old)}, "
+            f"found {jax.tree.structure(new)}; return a state like the one received"
+        )
+
+    def one(keys: tuple, before: jax.Array, after: jax.Array) -> jax.Array:
+        if (before.shape, before.dtype) != (jnp.shape(after), jnp.asarray(after).dtype):
+            raise ValueError(
+                f"the step changed {path(keys)}: expected {before.dtype} {list(before.shape)}, "
+                f"found {jnp.asarray(after).dtype} {list(jnp.shape(after))}; cast it in the step"
+            )
+        weak = getattr(after, "weak_type", False)
+        return lax.convert_element_type(after, before.dtype) if weak else jnp.asarray(after)
+
+    return jax.tree.map_with_path(one, old, new)
+
+
+def _largest(request: jax.Array) -> jax.Array:
+    largest = jnp.max(request)
+    return lax.pmax(largest, axis.DATA) if axis.bound() else largest
+
+
+def _jitted(run: Callable, mesh: Mesh | None, *lead: None) -> Program:
+    def program(state: PyTree, batches: Batch, context: Batch, n: jax.Array, request: jax.Array):
+        specs = (P(), batch_specs(batches, *lead), P(), P(), P(axis.DATA))
+        return spmd(run, mesh, specs, P())(state, batches, context, n, request)
+
+    return jax.jit(program, donate_argnums=0)

@@ -1,0 +1,316 @@
+"""The training loop: one function, read from top to bottom."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxlearn.core.contracts import Batch, PyTree, TrainState
+from jaxlearn.core.step import Step
+from jaxlearn.runtime import checkpoint, metrics
+from jaxlearn.runtime.chunk import Result, device_loop, host_loop
+from jaxlearn.runtime.feed import Piece, feed, requests
+from jaxlearn.runtime.finite import bad_leaves, diverged, first_bad
+from jaxlearn.runtime.parallel import replicate
+from jaxlearn.runtime.processes import on_first
+from jaxlearn.runtime.progress import bar
+from jaxlearn.runtime.signals import EXIT, termination
+from jaxlearn.runtime.stopping import Stopping
+from jaxlearn.runtime.workdir import bind, locked
+
+SAVE, LEAVE = 1, 2  # requests, in the order of their weight
+SAVE_SECONDS = 600.0
+
+
+class Fitted(NamedTuple):
+    """What a run leaves.
+
+    Attributes:
+        state: after the last step.
+        best: as it was at the best value of the monitored metric; `None` without `monitor`.
+        history: one dict per step with `"step"` and its metrics, and what `evaluate` said there.
+        steps: the steps taken, fewer than asked for after early stopping.
+    """
+
+    state: TrainState
+    best: TrainState | None
+    history: list[dict[str, Any]]
+    steps: int
+
+
+def fit(
+    step: Step,
+    state: TrainState,
+    batches: Callable[[int], Batch],
+    *,
+    steps: int,
+    mesh: Mesh | None = None,
+    chunk: int = 10,
+    on_device: bool | None = None,
+    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+    evaluate_every: int | None = None,
+    monitor: str | None = None,
+    mode: str = "max",
+    patience: int | None = None,
+    workdir: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    save_every: int | None = None,
+    keep: int = 2,
+    callbacks: Sequence[Callable[[int, TrainState, dict], None]] = (),
+    progress: bool = True,
+    on_nan: str = "stop",
+    name: str = "",
+) -> Fitted:
+    """Take `steps` steps, and leave something to resume from.
+
+    With a workdir, a run that was killed at any moment and is called again ends with the same bits
+    as one that was not; a finished one returns at once. SIGTERM saves after the running chunk and
+    raises `SystemExit(143)`.
+
+    Args:
+        step: `(state, batch) -> (state, metrics)`, pure; compiled once.
+        state: the state to start from, which stays usable: a `TrainState` or any NamedTuple with
+            `step` and `params`, also one stacked over seeds (then `step` is `[seeds]`).
+        batches: host batch of a step; of several processes each brings its own rows.
+        steps: the step to end at.
+        mesh: devices that share every batch; one device by default.
+        chunk: steps between two looks at the metrics.
+        on_device: loop over a chunk on the device, which spares the dispatch of each step. By
+            default wherever the backend is not the CPU, whose compiler runs convolutions inside
+            loops some 30 times slower.
+        evaluate: `evaluate(state) -> {"validation/accuracy": ...}`, called every `evaluate_every`
+            steps and after the last one.
+        evaluate_every: as said; only after the last step by default.
+        monitor: the value of `evaluate` to keep the best state by. Choose one of validation data.
+        mode: `"max"` if larger is better, or `"min"`. Of values per seed the mean decides.
+        patience: stop after so many evaluations in a row without improvement.
+        workdir: folder of checkpoints, metrics and lock.
+        config: tied to the workdir; another one is refused.
+        save_every: steps between checkpoints; by default one every ten minutes and one at the end.
+        keep: checkpoints to keep, at least 2.
+        callbacks: `callback(step, state, metrics)` after every chunk; the state may be read, not
+            kept: the next chunk consumes it.
+        progress: show a bar, or plain lines where there is no terminal.
+        on_nan: `"stop"` raises at a loss that is not finite, `"ignore"` goes on.
+        name: of the run, for the bar.
+
+    Raises:
+        Diverged: at a loss that is not finite; metrics up to that step are written, the last good
+            checkpoint is kept.
+        WorkdirError: when the workdir is in use, or of another config.
+        CheckpointError: when saving fails, all checkpoints are damaged, or they do not fit.
+        ValueError: for other bad arguments, and a batch that is not like the first.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def step(state, batch):
+        ...     return state._replace(step=state.step + 1), {"loss": batch["inputs"].mean()}
+        >>> state = TrainState(jnp.int32(0), {}, {}, (), jax.random.key(0))
+        >>> fit(step, state, lambda s: {"inputs": np.ones(4)}, steps=3, progress=False).steps
+        3
+    """
+    _check(steps, chunk, evaluate, evaluate_every, monitor, mode, patience, save_every, on_nan)
+    on_device = jax.default_backend() != "cpu" if on_device is None else on_device
+    first_process = jax.process_index() == 0
+    with ExitStack() as stack:
+        folder = _enter(stack, workdir, config)
+        terminated = stack.enter_context(termination())
+        state = replicate(state, mesh)
+        start = _position(state)
+        run = _resume(folder, state, start)
+        history = metrics.read(folder, run.position) if folder else []
+        if run.stopping.stopped or run.position >= steps:
+            return Fitted(run.state, run.best, history, run.position)
+        log = stack.enter_context(metrics.open_log(folder if first_process else None, run.position))
+        shown = stack.enter_context(
+            bar(steps, run.position, name=name, show=progress and first_process)
+        )
+        take = feed(batches, mesh, chunk, on_device)
+        request = requests(mesh)
+        nothing, clock, alone = request(0), time.monotonic(), jax.process_count() == 1
+        limit = _limiter(steps, evaluate_every if evaluate else None, save_every)
+
+        shown.say("compiling")
+        upcoming = take(run.position, limit(run.position))
+        program, seconds = _compile(step, mesh, on_device, run.state, upcoming, nothing)
+        shown.say(f"compiled in {seconds:.1f} s")
+        waiting: Result | None = None
+
+        def settle(result: Result, state: PyTree) -> list[dict[str, Any]]:
+            rows = result.rows()
+            bad = first_bad(rows) if on_nan == "stop" else None
+            if bad is not None:
+                log.write(rows[: bad + 1])
+                raise diverged(rows[bad]["step"], state.params)
+            return rows
+
+        def record(rows: list[dict[str, Any]]) -> None:
+            log.write(rows)
+            history.extend(rows)
+            shown.show(rows[-1]["step"], rows[-1])
+
+        while run.position < steps and not run.stopping.stopped:
+            wish = _wish(terminated.is_set(), folder is not None and save_every is None, clock)
+            state, result = _dispatch(program, run, upcoming, request(wish) if wish else nothing)
+            run = run._replace(state=state, position=run.position + upcoming.count)
+            # from here to the next wait the host works while the device computes
+            if run.position < steps:
+                upcoming = take(run.position, limit(run.position))
+            agreed = wish if alone else 0  # in company it comes back with the chunk
+            if waiting is not None:
+                record(settle(waiting, state))
+                agreed = max(agreed, int(waiting.request))
+            waiting = result
+            if alone and terminated.is_set():
+                agreed = LEAVE
+
+            judge = evaluate if _due(run.position, steps, evaluate_every) else None
+            saving = folder is not None and _due(run.position, steps, save_every)
+            if not (agreed or callbacks or saving or judge or run.position >= steps):
+                continue
+            rows, waiting = settle(result, state), None
+            agreed = max(agreed, int(result.request))
+            if judge:
+                rows[-1] |= judge(state)
+                run = _judged(run, rows[-1], monitor, mode, patience)
+            record(rows)
+            for callback in callbacks:
+                callback(run.position, state, rows[-1])
+            if alone and terminated.is_set():
+                agreed = LEAVE
+            if folder and (saving or agreed or run.stopping.stopped):
+                if on_nan == "stop" and bad_leaves(state.params):
+                    raise diverged(run.position, state.params, "a parameter")
+                log.sync()
+                _save(folder, run, keep)
+                clock = time.monotonic()
+            if agreed == LEAVE:
+                raise SystemExit(EXIT)
+        return Fitted(run.state, run.best, history, run.position)
+
+
+class _Run(NamedTuple):
+    state: PyTree
+    position: int
+    stopping: Stopping = Stopping()
+    best: PyTree | None = None
+
+
+def _check(
+    steps: int,
+    chunk: int,
+    evaluate: Callable | None,
+    evaluate_every: int | None,
+    monitor: str | None,
+    mode: str,
+    patience: int | None,
+    save_every: int | None,
+    on_nan: str,
+) -> None:
+    numbers = {
+        "steps": steps,
+        "chunk": chunk,
+        "evaluate_every": evaluate_every,
+        "patience": patience,
+        "save_every": save_every,
+    }
+    for argument, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{argument}={value}; it has to be 1 or more")
+    if mode not in ("max", "min"):
+        raise ValueError(f"mode={mode!r}; expected 'max' or 'min'")
+    if on_nan not in ("stop", "ignore"):
+        raise ValueError(f"on_nan={on_nan!r}; expected 'stop' or 'ignore'")
+    if monitor is not None and evaluate is None:
+        raise ValueError(f"monitor={monitor!r} needs evaluate, which returns it")
+    if patience is not None and monitor is None:
+        raise ValueError(f"patience={patience} needs monitor, the value to watch")
+
+
+def _enter(
+    stack: ExitStack, workdir: str | Path | None, config: Mapping[str, Any] | None
+) -> Path | None:
+    if workdir is None:
+        return None
+
+    def claim() -> None:
+        stack.enter_context(locked(workdir))
+        if config is not None:
+            bind(workdir, config)
+
+    on_first(claim)
+    return Path(workdir)
+
+
+def _position(state: PyTree) -> int:
+    return int(np.asarray(jax.device_get(state.step)).ravel()[0])
+
+
+def _resume(folder: Path | None, state: PyTree, start: int) -> _Run:
+    def like(notes: dict[str, Any]) -> PyTree:
+        return {"state": state} | ({"best": state} if notes["has_best"] else {})
+
+    saved = checkpoint.restore(folder / "checkpoints", like) if folder else None
+    if saved is None:
+        return _Run(state, start)
+    stopping = Stopping(**saved.notes["stopping"])
+    return _Run(saved.tree["state"], saved.step, stopping, saved.tree.get("best"))
+
+
+def _save(folder: Path, run: _Run, keep: int) -> None:
+    tree = {"state": run.state} | ({} if run.best is None else {"best": run.best})
+    notes = {"stopping": run.stopping._asdict(), "has_best": run.best is not None}
+    checkpoint.save(folder / "checkpoints", run.position, tree, notes, keep)
+
+
+def _compile(
+    step: Step, mesh: Mesh | None, on_device: bool, state: PyTree, piece: Piece, request: Any
+) -> tuple[jax.stages.Compiled, float]:
+    begin = time.monotonic()
+    program = (device_loop if on_device else host_loop)(step, mesh)
+    compiled = program.lower(state, *piece.parts[0], request).compile()
+    return compiled, time.monotonic() - begin
+
+
+def _dispatch(
+    program: jax.stages.Compiled, run: _Run, piece: Piece, asked: Any
+) -> tuple[PyTree, Result]:
+    state, found = run.state, []
+    for part in piece.parts:
+        state, values, agreed = program(state, *part, asked)
+        found.append(values)
+    counts = [int(n) for _, _, n in piece.parts]
+    return state, Result(run.position, counts, found, agreed)
+
+
+def _limiter(steps: int, *every: int | None) -> Callable[[int], int]:
+    """The next step at which something is due, for a chunk to end there."""
+    return lambda at: min([steps, *(at - at % period + period for period in every if period)])
+
+
+def _due(position: int, steps: int, every: int | None) -> bool:
+    return position >= steps or (every is not None and position % every == 0)
+
+
+def _wish(terminated: bool, timed: bool, clock: float) -> int:
+    late = timed and time.monotonic() - clock > SAVE_SECONDS
+    return LEAVE if terminated else SAVE if late else 0
+
+
+def _judged(
+    run: _Run, row: dict[str, Any], monitor: str | None, mode: str, patience: int | None
+) -> _Run:
+    if monitor is None:
+        return run
+    if monitor not in row:
+        raise ValueError(f"monitor={monitor!r} is not among {sorted(row)}; name one of these")
+    value = float(np.mean(row[monitor]))
+    stopping = run.stopping.after(value, run.position, mode, patience)
+    if stopping.step != run.position:
+        return run._replace(stopping=stopping)
+    return run._replace(stopping=stopping, best=replicate(run.state, None))

@@ -1,0 +1,117 @@
+"""One device, eight virtual devices, and two processes of two devices do the same."""
+
+import time
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlearn.runtime import checkpoint, data_mesh, metrics, place, start
+from jaxlearn.runtime.parallel import check_divides
+from tests.runtime import launch, toy
+
+CLOSE = {"rtol": 1e-6, "atol": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return np.asarray(toy.by_hand(20).params["w"])
+
+
+def losses(folder):
+    return [row["loss"] for row in metrics.read(folder)]
+
+
+def expected_losses(steps):
+    now, found, once = toy.state(), [], jax.jit(toy.step)
+    for at in range(steps):
+        now, values = once(now, toy.batches(at))
+        found.append(float(values["loss"]))
+    return found
+
+
+def test_eight_devices_then_one(tmp_path, alone):
+    eight = launch.result(launch.worker(tmp_path / "a", 20, 10, devices=8))
+    np.testing.assert_allclose(eight["w"], alone, **CLOSE)
+    # the order of the data is the same: every loss is
+    np.testing.assert_allclose(losses(tmp_path / "a"), expected_losses(20), rtol=1e-5)
+    # saved by eight, continued by one
+    more = launch.result(launch.worker(tmp_path / "a", 30, 10))
+    np.testing.assert_allclose(more["w"], toy.by_hand(30).params["w"], **CLOSE)
+
+
+def test_two_processes_with_two_devices_each(tmp_path, alone):
+    first = launch.result(launch.worker(tmp_path, 10, 5))
+    assert first["rows"] == 10
+    # saved by one device, continued by four in two processes
+    results = [launch.result(process) for process in launch.pod(tmp_path, 20, 5)]
+    assert results[0] == results[1]
+    np.testing.assert_allclose(results[0]["w"], alone, **CLOSE)
+    np.testing.assert_allclose(losses(tmp_path), expected_losses(20), rtol=1e-5)
+    assert checkpoint.steps(tmp_path / "checkpoints") == [15, 20]
+    # and by one again
+    more = launch.result(launch.worker(tmp_path, 25, 5))
+    np.testing.assert_allclose(more["w"], toy.by_hand(25).params["w"], **CLOSE)
+
+
+def test_sigterm_to_one_process_stops_all_at_one_step(tmp_path):
+    pod = launch.pod(tmp_path, 1_000_000, 1_000_000)
+    for line in pod[0].stderr:
+        if "compiled in" in line:
+            break
+    time.sleep(1)
+    pod[1].terminate()
+    for process in pod:
+        process.communicate(timeout=100)
+    assert [process.returncode for process in pod] == [143, 143]
+    (step,) = checkpoint.steps(tmp_path / "checkpoints")
+    assert 0 < step < 1_000_000
+
+
+def test_a_missing_process_is_not_waited_for_for_ever(tmp_path):
+    begin = time.monotonic()
+    only = launch.pod(tmp_path, 20, 5, present=1, JAXLEARN_START_TIMEOUT="3")[0]
+    _, err = only.communicate(timeout=100)
+    assert only.returncode == 2, err
+    assert "start: expected 2 processes within 3 s, not all of them came" in err
+    assert time.monotonic() - begin < 90
+
+
+@pytest.mark.parametrize(
+    "environ, message",
+    [
+        ({"JAXLEARN_COORDINATOR": "x:1"}, r"JAXLEARN_PROCESSES, JAXLEARN_PROCESS_ID not set"),
+        (
+            {
+                "JAXLEARN_COORDINATOR": "x:1",
+                "JAXLEARN_PROCESSES": "two",
+                "JAXLEARN_PROCESS_ID": "0",
+            },
+            r"JAXLEARN_PROCESSES='two' is not a number",
+        ),
+    ],
+)
+def test_a_half_described_pod_is_refused(environ, message):
+    with pytest.raises(ValueError, match=message):
+        start(environ)
+
+
+def test_alone_there_is_nothing_to_join():
+    assert start({"SLURM_NTASKS": "1", "TPU_WORKER_HOSTNAMES": "localhost"}) == 0
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_three_numbers():
+    devices = np.array([SimpleNamespace(process_index=i // 4) for i in range(8)])
+    eight = SimpleNamespace(shape={"data": 8}, devices=devices)
+    check_divides(4, eight)
+    with pytest.raises(ValueError, match=r"batch of 12 does not divide over 8 devices in 2 proc"):
+        check_divides(6, eight)
+    with pytest.raises(ValueError, match=r"batch of 0 "):
+        place({"inputs": np.zeros((0, 3))}, data_mesh(jax.devices()[:1]))
+
+
+def test_the_mesh_refuses_a_model_axis_that_does_not_divide():
+    assert dict(data_mesh(jax.devices()[:1], model=1).shape) == {"data": 1, "model": 1}
+    with pytest.raises(ValueError, match=r"model=3 does not divide 1 devices"):
+        data_mesh(jax.devices()[:1], model=3)
