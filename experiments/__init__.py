@@ -1,0 +1,1 @@
+"""One file per paper, each readable whole: `python -m experiments list` names them."""

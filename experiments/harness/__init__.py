@@ -1,0 +1,77 @@
+"""The command line over all experiments, written once.
+
+```
+python -m experiments list [--json]
+python -m experiments run SLUG [--preset P] [--seed N] [--row NAME] [--workdir DIR]
+                               [--config.FIELD V …] [--json]
+python -m experiments table SLUG [--preset P] [--seeds N] [--first-seed N] [--workdir DIR]
+                                 [--json]
+python -m experiments compile SLUG [--preset P] [--topology v5e:16x16] [--json]
+python -m experiments bench SLUG [--json]
+python -m experiments report
+```
+`python experiments/<file>.py table …` is the same without SLUG.
+
+Exit status: 0 done and every judged claim holds; 1 a claim failed (`table`), or training stopped on
+a number that is not finite; 2 wrong use or bad input, with one clear line on stderr.
+
+Runs live in `<workdir>/<slug>/<hash of the full config>/seed-N/` (workdir is `runs` by default);
+`config.json` lies beside the seeds and `result.json` in a seed's folder marks it as done. A command
+given again continues, or returns at once. Deleting a folder is how a run is done afresh.
+
+With `--json`, stdout carries one JSON value and nothing else. These shapes are a public interface;
+keys may be added, none removed. A number that is not finite is written as null.
+
+`table --json`, also `results/<slug>/<preset>.json`:
+
+    {"slug", "preset", "seeds": [0, 1, 2],
+     "rows": [{"name", "metrics": {M: {"mean", "std", "n"}}, "paper": {M: value}}],
+     "claims": [{"id", "text", "holds", "measured", "explanation"}],
+     "unjudged": [{"id", "text"}],           claims that this preset cannot show
+     "title", "citation", "deviations": [..], "notes": [..],
+     "environment": {"date", "revision", "python", "jax", "jaxlib", "platform", "devices",
+                     "machine", "cpus"}}
+
+`compile --json`, also `results/<slug>/compile.json` (bytes and FLOPs are per device):
+
+    {"slug", "preset", "topology", "devices", "temp_bytes", "argument_bytes", "flops",
+     "collectives": {"all-reduce": 1, "all-gather": 0, …}}
+
+`bench --json`, also under its slug in `results/bench.json`; the last two keys of a row are there
+where the peer is installed, and ratios are ours / theirs. The row "backprop in fit" is the same
+step inside the training loop, input included: what its ratio exceeds 1 by is the loop's overhead.
+
+    {"slug", "rows": [{"name", "step_ms", "quartiles_ms": [q1, q3], "temp_bytes", "flops",
+                       "ratio_to_backprop", "peer", "ratio_to_peer"}],
+     "environment": {…}}
+
+`list --json`:
+
+    [{"slug", "title", "slots": [..], "presets": [..], "claims": {"held", "failed"}}]
+"""
+
+from experiments.harness.cli import main
+from experiments.harness.experiment import (
+    Bench,
+    Claim,
+    Experiment,
+    Measured,
+    Peer,
+    Program,
+    Row,
+    Run,
+    each_seed,
+)
+
+__all__ = [
+    "Bench",
+    "Claim",
+    "Experiment",
+    "Measured",
+    "Peer",
+    "Program",
+    "Row",
+    "Run",
+    "each_seed",
+    "main",
+]

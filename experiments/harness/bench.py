@@ -1,0 +1,106 @@
+"""Time training steps in turn, beside backprop and beside peers.
+
+Programs take turns, A B A B …, so that a machine which slows down slows all of them; a ratio is the
+median over the turns of the ratio within a turn, which drift cannot move.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import environment, loop, store, timing
+from experiments.harness.experiment import Bench, Program
+
+TURNS = 20
+"""Turns per bench, fewer (never under five) when the bench would take over a minute."""
+
+
+def measure(
+    slug: str, bench: Bench, *, turns: int = TURNS, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Time a bench and return the JSON of `bench` (see `experiments.harness`)."""
+    from importlib.util import find_spec
+
+    runners: dict[str, timing.Runner] = {}
+    costs: dict[str, dict[str, Any]] = {}
+    for name, program in bench.programs.items():
+        say(f"compiling {name}")
+        runners[name], costs[name] = compiled(program)
+    peers = {row: peer for row, peer in bench.peers.items() if find_spec(peer.package)}
+    for row, peer in peers.items():
+        say(f"starting {peer.package} beside {row}")
+        runners[f"{row} in {peer.package}"] = peer.start()
+    times = take_turns(runners, turns)
+    rows: list[dict[str, Any]] = []
+    for name in bench.programs:
+        row = {
+            "name": name,
+            **timing.spread(times[name]),
+            **costs[name],
+            "ratio_to_backprop": timing.ratio(times[name], times["backprop"]),
+        }
+        if name in peers:
+            package = peers[name].package
+            row["peer"] = f"{package} {_version(package)}".strip()
+            row["ratio_to_peer"] = timing.ratio(times[name], times[f"{name} in {package}"])
+        rows.append(row)
+    if loop.fits(bench.programs["backprop"]):
+        say("timing the training loop")
+        rows.append(loop.row(bench.programs["backprop"], runners["backprop"], costs["backprop"]))
+    return {"slug": slug, "rows": rows, "environment": environment.describe()}
+
+
+def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:
+    """Compile a program over arrays; return a function that does a step, and its compiled cost.
+
+    The state is donated and carried on as in the training loop; the program's own arrays stay.
+    """
+    import jax
+
+    from jaxlearn.runtime import replicate
+
+    state, batch = replicate(program.state, None), jax.device_put(program.batch)
+    step = jax.jit(program.step, donate_argnums=0).lower(state, batch).compile()
+    memory: Any = step.memory_analysis()
+    cost = step.cost_analysis() or {}
+    carried = [state]
+
+    def runner() -> object:
+        carried[0], metrics = step(carried[0], batch)
+        return metrics
+
+    costs = {
+        "temp_bytes": int(memory.temp_size_in_bytes),
+        "flops": float(cost.get("flops", 0.0)),
+    }
+    return runner, costs
+
+
+def take_turns(runners: Mapping[str, timing.Runner], turns: int = TURNS) -> dict[str, list[float]]:
+    """Return seconds per step of every runner, one figure per turn."""
+    repeats = {name: timing.repeats(runner) for name, runner in runners.items()}
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    start = time.perf_counter()
+    for turn in range(turns):
+        if turn >= 5 and time.perf_counter() - start > 60:
+            break
+        for name, runner in runners.items():
+            times[name].append(timing.clock(runner, repeats[name]))
+    return times
+
+
+def _version(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def keep(made: Mapping[str, Any], file: Path) -> None:
+    """Merge one experiment's bench into the file of all of them, keyed by slug."""
+    known = store.read(file) if file.exists() else {}
+    merged = dict(sorted((known | {made["slug"]: made}).items()))
+    store.write(file, store.dump(merged))

@@ -1,0 +1,135 @@
+"""One page with every kept table, its claims and its figure; needs no network and no server."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from experiments.harness import present, store
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>jaxlearn: results</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+h2 { margin-top: 3rem; border-top: 1px solid #8886; padding-top: 1rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #8884; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+ul.claims { list-style: none; padding-left: 0; }
+.held::first-letter { color: #2a8a3e; }
+.failed { font-weight: 600; }
+.failed::first-letter { color: #c62828; }
+.small { font-size: .85rem; opacity: .75; }
+img { max-width: 100%; background: white; }
+nav a { margin-right: .75rem; white-space: nowrap; }
+</style>
+</head>
+<body>
+<h1>Results</h1>
+<p>{{ held }} claims hold, {{ failed }} failed, over {{ pages | length }} experiments.
+Figures are ours as mean ± sample standard deviation (seeds), beside the paper's.</p>
+<nav>{% for page in pages %}<a href="#{{ page.slug }}">{{ page.slug }}</a>{% endfor %}</nav>
+{% macro grid(lines) %}
+<div class="wide"><table>
+<tr>{% for text in lines[0] %}<th>{{ text }}</th>{% endfor %}</tr>
+{% for line in lines[1:] %}<tr>{% for text in line %}<td>{{ text }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+{% endmacro %}
+{% for page in pages %}
+<section id="{{ page.slug }}">
+<h2>{{ page.title }}</h2>
+<p class="small">{{ page.citation }}</p>
+{% for table in page.tables %}
+<h3>{{ table.preset }}</h3>
+{{ grid(table.grid) }}
+<ul class="claims">{% for line in table.claims %}
+<li class="{{ {"✓": "held", "✗": "failed"}.get(line[0], "small") }}">{{ line }}</li>{% endfor %}
+</ul>
+{% if table.figure %}
+<img alt="figure of {{ page.slug }}" src="data:image/png;base64,{{ table.figure }}">
+{% endif %}
+{% if table.deviations %}<details><summary>Deviations from the paper</summary>
+<ol>{% for text in table.deviations %}<li>{{ text }}</li>{% endfor %}</ol></details>{% endif %}
+{% for text in table.notes %}<p>{{ text }}</p>{% endfor %}
+<p class="small">{{ table.environment }}</p>
+{% endfor %}
+{% for title, lines in page.extra %}
+<h3>{{ title }}</h3>
+{{ grid(lines) }}
+{% endfor %}
+</section>
+{% endfor %}
+</body>
+</html>
+"""
+
+
+def write(results: Path) -> str:
+    """Write `index.html` into the results folder and return a line about it."""
+    pages = [page for folder in _folders(results) if (page := _page(folder, results))]
+    marks = [line[0] for page in pages for table in page["tables"] for line in table["claims"]]
+    html = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
+    text = html.render(pages=pages, held=marks.count("✓"), failed=marks.count("✗"))
+    store.write(results / "index.html", text)
+    return f"written: {results / 'index.html'} ({len(pages)} experiments)"
+
+
+def _folders(results: Path) -> list[Path]:
+    benched = _benches(results)
+    names = {path.name for path in results.glob("*") if path.is_dir()} | set(benched)
+    return [results / name for name in sorted(names) if not name.startswith(".")]
+
+
+def _benches(results: Path) -> dict[str, Any]:
+    file = results / "bench.json"
+    return dict(store.read(file)) if file.exists() else {}
+
+
+def _page(folder: Path, results: Path) -> dict[str, Any] | None:
+    """Collect what is kept of one experiment, None when there is nothing."""
+    files = [folder / f"{preset}.json" for preset in ("small", "paper")]
+    made = [(store.read(file), file.with_suffix(".png")) for file in files if file.exists()]
+    extra = _compiled(folder) + _benched(folder.name, results)
+    if not made and not extra:
+        return None
+    first = made[0][0] if made else {"title": folder.name, "citation": ""}
+    return {
+        "slug": folder.name,
+        "title": first["title"],
+        "citation": first["citation"],
+        "tables": [_table(table, picture) for table, picture in made],
+        "extra": extra,
+    }
+
+
+def _table(table: dict[str, Any], picture: Path) -> dict[str, Any]:
+    return {
+        "preset": table["preset"],
+        "grid": present.grid(table),
+        "claims": present.claim_lines(table),
+        "deviations": table["deviations"],
+        "notes": table["notes"],
+        "environment": present.environment_line(table["environment"]),
+        "figure": base64.b64encode(picture.read_bytes()).decode() if picture.exists() else "",
+    }
+
+
+def _compiled(folder: Path) -> list[tuple[str, list[list[str]]]]:
+    file = folder / "compile.json"
+    if not file.exists():
+        return []
+    found = store.read(file)
+    title = f"compiled for {found['topology']} ({found['devices']} devices), per device"
+    return [(title, present.compile_grid(found))]
+
+
+def _benched(slug: str, results: Path) -> list[tuple[str, list[list[str]]]]:
+    found = _benches(results).get(slug)
+    return [("step time and memory", present.bench_grid(found))] if found else []

@@ -1,0 +1,122 @@
+"""Compile a training step for a TPU pod that is not here, and read what the compiler promises."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.harness.experiment import Program
+
+ENVIRONMENT: Mapping[str, str] = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-16",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+"""What libtpu must find in the environment to compile on a machine without a TPU."""
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+
+
+def count_collectives(hlo: str) -> dict[str, int]:
+    """Count the collectives of optimized HLO; an asynchronous pair counts once.
+
+    >>> count_collectives("%a = f32[2] all-reduce-start(%x)\\n%b = f32[2] all-reduce-done(%a)")[
+    ...     "all-reduce"
+    ... ]
+    1
+    """
+    return {name: len(re.findall(rf"[\]\)}}] {name}(?:-start)?\(", hlo)) for name in COLLECTIVES}
+
+
+def mesh_of(topology: str) -> Any:
+    """Return the mesh of a topology such as "v5e:16x16", its one axis being `data`.
+
+    Raises ValueError for a topology the compiler does not know, or where libtpu is missing.
+    """
+    import numpy as np
+    from jax.experimental import topologies
+    from jax.sharding import Mesh
+
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except ModuleNotFoundError as error:
+        raise ValueError(_MISSING) from error
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise ValueError(_explain(topology, error)) from error
+    return Mesh(np.asarray(found), ("data",))
+
+
+_MISSING = "compiling for a TPU needs the package libtpu: pip install 'jaxlearn[tpu-compile]'"
+
+
+def _explain(topology: str, error: Exception) -> str:
+    from importlib.util import find_spec
+
+    if find_spec("libtpu") is None:
+        return _MISSING
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "refused"
+    return f"topology {topology!r} is not known to libtpu (like v5e:16x16, v5p:4x4x4): {reason}"
+
+
+def compile_step(program: Program, mesh: Any) -> Any:
+    """Compile a program for the devices of `mesh` and return JAX's compiled object."""
+    import jax
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from jaxlearn.runtime.parallel import batch_specs, data_parallel
+
+    _check_divides(program.batch, mesh.size)
+
+    def place(leaf: Any, spec: PartitionSpec) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+    state = jax.tree.map(lambda leaf: place(leaf, PartitionSpec()), program.state)
+    batch = jax.tree.map(place, program.batch, batch_specs(program.batch))
+    jitted: Any = data_parallel(program.step, mesh)
+    return jitted.trace(state, batch).lower(lowering_platforms=("tpu",)).compile()
+
+
+def _check_divides(batch: Mapping[str, Any], devices: int) -> None:
+    """Refuse a batch whose examples cannot be shared out evenly."""
+    import jax
+
+    for name, tree in batch.items():
+        for leaf in jax.tree.leaves(tree) if name != "context" else []:
+            size = leaf.shape[0] if leaf.shape else 0
+            if size == 0 or size % devices:
+                raise ValueError(
+                    f"batch[{name!r}] has {size} examples, which {devices} devices cannot share "
+                    "evenly; choose a batch that is a multiple of the devices"
+                )
+
+
+def figures(compiled: Any) -> dict[str, Any]:
+    """Return temp and argument bytes, FLOPs and collectives of a compiled program, per device."""
+    memory = compiled.memory_analysis()
+    return {
+        "temp_bytes": int(memory.temp_size_in_bytes),
+        "argument_bytes": int(memory.argument_size_in_bytes),
+        "flops": float((compiled.cost_analysis() or {}).get("flops", 0.0)),
+        "collectives": count_collectives(compiled.as_text()),
+    }
+
+
+def compile_program(program: Program, topology: str = "v5e:16x16") -> dict[str, Any]:
+    """Compile one data-parallel step for a whole topology and return the JSON of `compile`.
+
+    In a process of your own, put `ENVIRONMENT` into `os.environ` before JAX is imported.
+    """
+    mesh = mesh_of(topology)
+    compiled = compile_step(program, mesh)
+    return {"topology": topology, "devices": mesh.size, **figures(compiled)}
+
+
+def tpu_memory(step: Callable[..., Any], state: Any, batch: Mapping[str, Any]) -> int:
+    """Return the temp bytes of a step compiled for a single TPU v5e chip.
+
+    They count main memory only: what fits into the chip's vector memory (some MiB per array) costs
+    none, so compare steps whose activations are large.
+    """
+    mesh = mesh_of("v5e:1x1")
+    return int(figures(compile_step(Program(step, state, batch), mesh))["temp_bytes"])

@@ -1,0 +1,134 @@
+import time
+from itertools import pairwise
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.harness import Bench, Peer, Program, bench, loop, timing
+from jaxlearn.core import TrainState
+
+
+def step(state, batch):
+    return state + batch["inputs"].sum(), {"loss": state}
+
+
+def program(size=8):
+    return Program(step, jnp.float32(0), {"inputs": jnp.ones(size)})
+
+
+def test_runners_take_turns(monkeypatch):
+    monkeypatch.setattr(timing, "repeats", lambda runner: 1)
+    order = []
+    runners = {name: lambda name=name: order.append(name) for name in "AB"}
+    times = bench.take_turns(runners, turns=3)
+    assert order == ["A", "B"] * 3
+    assert {name: len(found) for name, found in times.items()} == {"A": 3, "B": 3}
+
+
+@pytest.fixture
+def sleep(monkeypatch):
+    """A clock that only the returned function moves, by so many seconds."""
+    now = [0.0]
+    hands = SimpleNamespace(perf_counter=lambda: now[0])
+    for module in (timing, bench):
+        monkeypatch.setattr(module, "time", hands)
+
+    def advance(seconds):
+        now[0] += seconds
+
+    return advance
+
+
+def test_ratio_sees_a_runner_that_takes_twice_as_long(sleep):
+    runners = {"one": lambda: sleep(0.01), "two": lambda: sleep(0.02)}
+    times = bench.take_turns(runners, turns=5)
+    assert timing.ratio(times["two"], times["one"]) == pytest.approx(2)
+    assert timing.spread(times["two"])["step_ms"] == pytest.approx(20)
+
+
+def test_slow_bench_ends_after_a_minute_but_not_before_five_turns(sleep):
+    assert len(bench.take_turns({"slow": lambda: sleep(14)}, turns=20)["slow"]) == 5
+    assert len(bench.take_turns({"slow": lambda: sleep(7)}, turns=20)["slow"]) == 9
+
+
+def test_short_steps_are_repeated_to_fill_a_sample(sleep):
+    assert timing.repeats(lambda: sleep(0.001)) == 10
+    assert timing.repeats(lambda: sleep(0.02)) == 1
+
+
+def test_state_is_carried_and_the_programs_own_arrays_stay():
+    made = program()
+    runner, costs = bench.compiled(made)
+    assert [float(runner()["loss"]) for _ in range(3)] == [0, 8, 16]
+    assert float(made.state) == 0
+    assert costs["flops"] > 0
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=9), st.floats(0.5, 2))
+def test_ratio_is_unmoved_by_drift(drift, factor):
+    """A machine slowing down by any factors between turns leaves the ratio as it is."""
+    theirs = [0.01 * slow for slow in drift]
+    ours = [factor * value for value in theirs]
+    assert timing.ratio(ours, theirs) == pytest.approx(factor)
+
+
+@given(st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=9))
+def test_quartiles_enclose_the_median_within_the_range(seconds):
+    found = timing.spread(seconds)
+    low, high = found["quartiles_ms"]
+    figures = [1e3 * min(seconds), low, found["step_ms"], high, 1e3 * max(seconds)]
+    for smaller, larger in pairwise(figures):
+        assert smaller <= larger * (1 + 1e-12)
+
+
+def test_bench_begins_with_backprop():
+    with pytest.raises(ValueError, match="found \\['ours'\\]"):
+        Bench({"ours": program()})
+    with pytest.raises(ValueError, match="unknown rows \\['our'\\]"):
+        Bench({"backprop": program()}, {"our": Peer("numpy", lambda: lambda: None)})
+
+
+def test_bench_file_keeps_other_experiments(tmp_path):
+    file = tmp_path / "bench.json"
+    bench.keep({"slug": "b", "rows": [1]}, file)
+    bench.keep({"slug": "a", "rows": [2]}, file)
+    bench.keep({"slug": "b", "rows": [3]}, file)
+    found = bench.store.read(file)
+    assert list(found) == ["a", "b"]
+    assert [found[slug]["rows"] for slug in found] == [[2], [3]]
+
+
+def test_loop_is_timed_beside_the_bare_step():
+    """A step that sleeps costs in the loop at least what it sleeps."""
+
+    def sleepy(state, batch):
+        done = jax.pure_callback(rest, jax.ShapeDtypeStruct((), jnp.int32), state.step)
+        return state._replace(step=done), {"loss": jnp.float32(0)}
+
+    def rest(step):
+        time.sleep(0.005)
+        return step + 1
+
+    state = TrainState(jnp.int32(0), {}, {}, (), jax.random.key(0))
+    made = Program(sleepy, state, {"inputs": jnp.ones(4)})
+    assert loop.fits(made)
+    assert loop.seconds_per_step(made, 30) > 0.004
+
+
+def test_loop_is_not_timed_for_a_state_that_is_not_its_own():
+    assert not loop.fits(program())
+
+
+def test_keys_are_copied_too():
+    def draw(state, batch):
+        return jax.random.split(state)[0], {"loss": jax.random.uniform(state)}
+
+    made = Program(draw, jax.random.key(0), {"inputs": jnp.ones(4)})
+    runner, _ = bench.compiled(made)
+    first, second = float(runner()["loss"]), float(runner()["loss"])
+    assert first == float(jax.random.uniform(jax.random.key(0)))
+    assert first != second

@@ -1,0 +1,117 @@
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from experiments.harness import tpu
+from experiments.harness.experiment import Program
+
+
+def step(state, batch):
+    """Sum the examples over devices, and the context without."""
+    total = jax.lax.psum(batch["inputs"].sum(0), "data")
+    return state + total + batch["context"]["shift"].sum(), {"seen": total[0]}
+
+
+@pytest.fixture
+def mesh():
+    return Mesh(np.asarray(jax.devices()[:1]), ("data",))
+
+
+def arrays(examples=4):
+    inputs = jnp.arange(2.0 * examples).reshape(examples, 2)
+    return {"inputs": inputs, "context": {"shift": jnp.ones(3)}}
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+@pytest.mark.parametrize("examples, devices", [(3, 2), (257, 256), (0, 4)])
+def test_batch_that_does_not_divide_is_refused_with_the_numbers(examples, devices):
+    with pytest.raises(ValueError, match=rf"'inputs'.* has {examples} examples.* {devices} dev"):
+        tpu._check_divides(shapes(arrays(examples)), devices)
+
+
+def test_context_needs_no_division():
+    tpu._check_divides(shapes(arrays(4)), 4)
+
+
+HLO = """
+%all-reduce.1 = f32[8]{0} all-reduce(%p), replica_groups={}
+%s = (f32[8]{0}, f32[8]{0}) all-reduce-start(%p), to_apply=%add
+%d = f32[8]{0} all-reduce-done(%s)
+%g = f32[16]{0:T(8)} all-gather(%all-reduce.1), dimensions={0}
+%c = f32[] collective-permute-start(%d)
+%c2 = f32[] collective-permute-done(%c)
+%f = f32[8]{0} fusion(%g), calls=%all-reduce-fusion, metadata={op_name="all-to-all(x)"}
+"""
+
+
+def test_collectives_are_counted_once_per_pair():
+    assert tpu.count_collectives(HLO) == {
+        "all-reduce": 2,
+        "all-gather": 1,
+        "reduce-scatter": 0,
+        "all-to-all": 0,
+        "collective-permute": 1,
+    }
+
+
+def test_figures_count_flops_and_arguments():
+    def product(weights, inputs):
+        return (inputs @ weights).sum()
+
+    weights = jax.ShapeDtypeStruct((64, 32), jnp.float32)
+    inputs = jax.ShapeDtypeStruct((16, 64), jnp.float32)
+    found = tpu.figures(jax.jit(product).lower(weights, inputs).compile())
+    assert found["argument_bytes"] == 4 * (64 * 32 + 16 * 64)
+    assert found["flops"] == pytest.approx(2 * 16 * 64 * 32, rel=0.1)
+    assert set(found["collectives"].values()) == {0}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("libtpu") is None, reason="needs libtpu")
+def test_memory_on_one_chip_grows_with_what_must_be_stored(tmp_path):
+    """Each layer keeps its 64 MiB of activations for the backward pass.
+
+    They have to be large: a few MiB stay in the chip's vector memory, and temp bytes are 0.
+    """
+    code = """
+import os
+from experiments.harness import tpu
+os.environ.update(tpu.ENVIRONMENT)
+import jax, jax.numpy as jnp
+
+def step(state, batch):
+    def loss(weights):
+        x = batch["inputs"]
+        for w in weights:
+            x = jnp.tanh(x @ w)
+        return x.sum()
+    value, grads = jax.value_and_grad(loss)(state)
+    return jax.tree.map(lambda w, g: w - g, state, grads), {"loss": value}
+
+f32 = jnp.float32
+for layers in (2, 6):
+    state = [jax.ShapeDtypeStruct((256, 256), f32)] * layers
+    print(tpu.tpu_memory(step, state, {"inputs": jax.ShapeDtypeStruct((65536, 256), f32)}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    two, six = map(int, done.stdout.split())
+    activation = 4 * 65536 * 256
+    assert six - two > 2 * activation
+
+
+def test_program_of_wrong_batch_is_refused_before_compiling(mesh):
+    pair = Mesh(np.asarray([jax.devices()[0]]), ("data",))
+    program = Program(step, shapes(jnp.zeros(2)), shapes(arrays(0)))
+    with pytest.raises(ValueError, match="0 examples"):
+        tpu.compile_step(program, pair)

@@ -1,0 +1,108 @@
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+from experiments.harness import present
+
+
+class Page(HTMLParser):
+    """The cells, pictures, scripts and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.cells, self.sources, self.tags, self._open = [], [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+        self._open = tag in ("td", "th")
+        if self._open:
+            self.cells.append("")
+
+    def handle_data(self, data):
+        if self._open:
+            self.cells[-1] += data
+
+    def handle_endtag(self, tag):
+        self._open = False
+
+
+def test_report_holds_every_table_claim_and_figure_and_needs_no_network(harness):
+    harness("table", "tiny-quadratic")
+    first = harness.results / "tiny-quadratic"
+    shutil.copytree(first, harness.results / "another")
+    table = json.loads((first / "small.json").read_text())
+    table |= {"slug": "another", "title": "<b>Another</b> & co"}
+    table["rows"][0]["name"] = "renamed <row>"
+    (harness.results / "another" / "small.json").write_text(json.dumps(table))
+
+    assert harness("report")[0] == 0
+    text = (harness.results / "index.html").read_text()
+    page = Page(text)
+    for folder in (first, harness.results / "another"):
+        made = json.loads((folder / "small.json").read_text())
+        for line in present.grid(made):
+            assert set(line) <= set(page.cells)
+        for claim in made["claims"]:
+            assert f"✓ {claim['id']}: {claim['text']}" in text
+    assert "<b>Another" not in text
+    pictures = [source for source in page.sources if source.startswith("data:image/png")]
+    assert len(pictures) == 2
+    assert base64.b64decode(pictures[0].partition(",")[2]) == (first / "small.png").read_bytes()
+    assert all(re.match("#|data:", source) for source in page.sources)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "width=device-width" in text
+
+
+def test_report_shows_bench_and_compile(harness):
+    folder = harness.results / "tiny-quadratic"
+    folder.mkdir(parents=True)
+    compiled = {
+        "slug": "tiny-quadratic",
+        "preset": "paper",
+        "topology": "v5e:16x16",
+        "devices": 256,
+        "temp_bytes": 1234,
+        "argument_bytes": 99,
+        "flops": 1e15,
+        "collectives": {"all-reduce": 7},
+    }
+    row = {"name": "ours", "step_ms": 5.5, "temp_bytes": 1, "flops": 2.0, "ratio_to_backprop": 0.75}
+    bench = {"tiny-quadratic": {"rows": [row], "environment": {}}}
+    (folder / "compile.json").write_text(json.dumps(compiled))
+    (harness.results / "bench.json").write_text(json.dumps(bench))
+    assert harness("report")[0] == 0
+    cells = Page((harness.results / "index.html").read_text()).cells
+    for figure in ("1234", "99", "1e+15", "7", "ours", "5.5", "0.75"):
+        assert figure in cells
+
+
+def test_report_of_nothing_is_a_page(harness):
+    assert harness("report")[0] == 0
+    assert "over 0 experiments" in (harness.results / "index.html").read_text()
+
+
+def test_paper_only_metric_gets_a_column():
+    row = {"name": "a", "metrics": {}, "paper": {"accuracy": 93.1}}
+    assert present.grid({"rows": [row]}) == [["row", "accuracy", "paper"], ["a", "", "93.1"]]
+
+
+def test_markdown_escapes_the_bar_of_a_cell():
+    metrics = {"loss": {"mean": 1.0, "std": 0.0, "n": 1}}
+    table = {
+        "title": "t",
+        "citation": "c",
+        "preset": "small",
+        "slug": "s",
+        "seeds": [0],
+        "rows": [{"name": "p(x|y)", "metrics": metrics, "paper": {}}],
+        "claims": [],
+        "unjudged": [],
+        "deviations": [],
+        "notes": [],
+        "environment": {},
+    }
+    assert "| p(x\\|y) | 1 (1) |" in present.markdown(table)
