@@ -1,0 +1,148 @@
+"""Single-forward learning: every layer classifies by its own class prototypes.
+
+Park, Wang, Simoulin, Yang, Yang, Rossi, Trivedi and Ahmed, "Forward learning of graph neural
+networks", ICLR 2024 (arXiv 2403.11004), section 3: one virtual row per class goes through the
+network with the data, and what a layer makes of it is the prototype of the class in that layer.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxlearn.core import CONTEXT, Batch, Key, Model, Params, PyTree, Rule, State, trees
+from jaxlearn.models.gnn import Nodes, nodes_of, row_norm
+from jaxlearn.objectives import cross_entropy
+from jaxlearn.rules.local_learning import LocalModule, local_learning
+
+
+class Prototypes(NamedTuple):
+    """Where the virtual rows come from and where they are found again.
+
+    Attributes:
+        enter: `batch -> x`, what enters the first block: examples and virtual rows together.
+        read: `(x, batch) -> (h [B, ...], v [K, ...])`, the rows of the batch's examples and of the
+            K classes in what a block has made.
+        norm: `x -> x`, every row divided by its length.
+    """
+
+    enter: Callable[[Batch], PyTree]
+    read: Callable[[PyTree, Batch], tuple[jax.Array, jax.Array]]
+    norm: Callable[[PyTree], PyTree] = row_norm
+
+
+def virtual_nodes() -> Prototypes:
+    """For nodes of a graph that has its virtual nodes already (`augment_with_virtual_nodes`).
+
+    The batch holds node ids as `"inputs"` and in its context `"features"` `[N + K, F]`, `"matrix"`
+    (`models.gnn.Nodes`) and `"virtual"`, the ids of the K virtual nodes in the order of classes.
+    """
+
+    def read(x: Nodes, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return x.rows[batch["inputs"]], x.rows[batch[CONTEXT]["virtual"]]
+
+    return Prototypes(nodes_of, read, lambda x: x._replace(rows=row_norm(x.rows)))
+
+
+def virtual_examples(classes: int, *, seed: int = 0) -> Prototypes:
+    """For plain data: one N(0, 1) row per class, always the same, behind the rows of the batch."""
+
+    def enter(batch: Batch) -> jax.Array:
+        x = batch["inputs"]
+        # a key of their own: data drawn from key(seed) must not coincide with the virtual rows
+        key = jax.random.fold_in(jax.random.key(seed), classes)
+        drawn = jax.random.normal(key, (classes, *x.shape[1:]), x.dtype)
+        return jnp.concatenate([x, drawn])
+
+    def read(x: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        del batch
+        return x[:-classes], x[-classes:]
+
+    return Prototypes(enter, read)
+
+
+def single_forward(
+    blocks: Sequence[Model], prototypes: Prototypes, *, temperature: float = 1.0
+) -> Rule:
+    """Train every block to tell the classes apart by its own prototypes, without negatives.
+
+    With H the rows of the examples and V those of the K classes behind block l,
+    `H, V = block_l(x / (||x|| + 1e-8))` row by row, `L_l = CE(H V^T / temperature, labels)`, and
+    the signal for block l is the gradient of `L_l`; none passes between blocks. The prediction is
+    `sum over l of softmax(H_l V_l^T)`, whose rows sum to the number of blocks.
+
+    The weights of different blocks can be trained together, as this rule does, or one block after
+    the other as in the paper (`procedures.layerwise`).
+
+    Args:
+        blocks: the layers; each maps all rows, examples and virtual ones, to new rows.
+        prototypes: `virtual_nodes()` for graphs, `virtual_examples(K)` for plain data.
+        temperature: of the local losses; predictions are made at 1.
+
+    Raises:
+        ValueError: when the temperature is not positive.
+
+    Example:
+        >>> from jaxlearn.models.tiny import tiny_batch, tiny_blocks
+        >>> rule = single_forward(tiny_blocks(), virtual_examples(3))
+        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
+        >>> rule.predict(params, state, tiny_batch())[0].sum(-1).round(4)[:3].tolist()
+        [2.0, 2.0, 2.0]
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, found {temperature}")
+
+    def logits(x: PyTree, batch: Batch) -> jax.Array:
+        h, v = prototypes.read(x, batch)
+        return h.reshape(len(h), -1) @ v.reshape(len(v), -1).T
+
+    def objective(x: PyTree, batch: Batch):
+        return cross_entropy(logits(x, batch) / temperature, batch)
+
+    def combine(layers: list[PyTree], batch: Batch) -> jax.Array:
+        return sum(jax.nn.softmax(logits(x, batch)) for x in layers)
+
+    modules = [LocalModule(normalised(block, prototypes.norm), objective) for block in blocks]
+    return local_learning(modules, inputs=prototypes.enter, combine=combine)
+
+
+def graph_stage(
+    block: Model, *, temperature: float = 1.0
+) -> tuple[Rule, Callable[[Params, State, PyTree], PyTree]]:
+    """One layer of a graph network for greedy training: `(rule, advance)`.
+
+    The rule trains the layer on the features in the batch's context, and
+    `advance(params, state, context)` puts the layer's output in their place
+    (`procedures.layerwise.Stage`).
+    """
+    inner = normalised(block, virtual_nodes().norm)
+
+    def advance(params: Params, state: State, context: PyTree) -> PyTree:
+        nodes = nodes_of({CONTEXT: context})
+        y, _ = inner.apply(params["0"], trees.part(state, "0"), nodes)
+        return context | {"features": y.rows}
+
+    return single_forward([block], virtual_nodes(), temperature=temperature), advance
+
+
+def normalised(block: Model, norm: Callable[[PyTree], PyTree]) -> Model:
+    """The block behind a row normalisation, `block(x / (||x||_2 + 1e-8))`.
+
+    Without it a layer could read the class from the lengths that the layer before produced.
+    """
+
+    def init(key: Key, x: PyTree) -> tuple[Params, State]:
+        return block.init(key, norm(x))
+
+    def apply(params: Params, state: State, x: PyTree, *, train: bool = False, key=None):
+        return block.apply(params, state, norm(x), train=train, key=key)
+
+    return Model(init, apply)
+
+
+def examples() -> dict[str, Rule]:
+    """Single-forward learning of plain data at toy size."""
+    from jaxlearn.models.tiny import CLASSES, tiny_blocks
+
+    return {"single-forward": single_forward(tiny_blocks(), virtual_examples(CLASSES))}

@@ -1,0 +1,141 @@
+"""Graph convolutions against dense numpy in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlearn.core import from_linen
+from jaxlearn.models import gnn
+from jaxlearn.models.layers.sparse import from_dense, to_dense
+
+N, F, WIDTH = 9, 6, 8
+
+
+def adjacency(seed: int = 0) -> np.ndarray:
+    """A symmetric graph without loops; node 8 has no neighbour."""
+    rng = np.random.default_rng(seed)
+    upper = np.triu(rng.random((N, N)) < 0.4, 1)
+    upper[:, -1] = False
+    return (upper | upper.T).astype(np.float64)
+
+
+def nodes(kind: str, rows=None) -> gnn.Nodes:
+    targets, sources = np.nonzero(adjacency())
+    rows = np.random.default_rng(1).normal(size=(N, F)).astype(np.float32) if rows is None else rows
+    return gnn.Nodes(rows, gnn.MATRICES[kind](sources, targets, N, pad_to=100))
+
+
+def layer(kind: str, x: gnn.Nodes):
+    """(apply, parameters moved away from their initial zeros, the same in float64)."""
+    model = from_linen(gnn.CONVOLUTIONS[kind](WIDTH))
+    params, _ = model.init(jax.random.key(0), x)
+    leaves, tree = jax.tree.flatten(params)
+    moved = [leaf + 0.1 * i for i, leaf in enumerate(leaves, 1)]
+    params = tree.unflatten(moved)
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    return jax.jit(lambda x: model.apply(params, {}, x)[0].rows), wide
+
+
+def gcn(a, x, p):
+    a = a + np.eye(N)
+    degree = a.sum(1)
+    return a / np.sqrt(np.outer(degree, degree)) @ x @ p["kernel"] + p["bias"]
+
+
+def sage(a, x, p):
+    means = np.stack([x[row > 0].mean(0) if row.any() else np.zeros(x.shape[1]) for row in a])
+    return means @ p["neighbours"] + p["bias"] + x @ p["own"]
+
+
+def gat(a, x, p):
+    a, out = a + np.eye(N), []
+    for head in range(4):
+        size = WIDTH // 4
+        h = x @ p["kernel"][:, head * size : (head + 1) * size]
+        scores = (h @ p["target"][head])[:, None] + (h @ p["source"][head])[None]
+        scores = np.where(scores > 0, scores, 0.2 * scores)
+        powers = np.exp(scores) * a
+        out.append(powers / powers.sum(1, keepdims=True) @ h)
+    return np.concatenate(out, 1) + p["bias"]
+
+
+ORACLES = {"gcn": gcn, "sage": sage, "gat": gat}
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+@pytest.mark.parametrize("sparse_rows", [False, True])
+def test_convolution_is_its_dense_formula(kind, sparse_rows):
+    x = nodes(kind)
+    apply, params = layer(kind, x)
+    given = x._replace(rows=from_dense(x.rows)) if sparse_rows else x
+    want = ORACLES[kind](adjacency(), np.asarray(x.rows, np.float64), params)
+    np.testing.assert_allclose(apply(given), want, atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_convolution_is_equivariant_to_the_order_of_nodes(kind):
+    targets, sources = np.nonzero(adjacency())
+    x = nodes(kind)
+    apply, _ = layer(kind, x)
+    new = np.random.default_rng(3).permutation(N)  # old node i is called new[i]
+    matrix = gnn.MATRICES[kind](new[sources], new[targets], N, pad_to=100)
+    renamed = gnn.Nodes(x.rows[np.argsort(new)], matrix)
+    np.testing.assert_allclose(apply(renamed)[new], apply(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_messages_follow_the_direction_of_an_edge(kind):
+    one_way = gnn.MATRICES[kind](np.array([0]), np.array([1]), 2)
+    reached = np.asarray(to_dense(one_way)) != 0
+    assert reached[1, 0]
+    assert not reached[0, 1]
+
+
+def test_gradients_reach_sparse_rows_kernel_as_they_reach_a_dense_one():
+    x = nodes("gcn")
+    model = from_linen(gnn.GCN(WIDTH))
+    params, _ = model.init(jax.random.key(0), x)
+    loss = lambda p, x: jnp.sum(jnp.tanh(model.apply(p, {}, x)[0].rows))
+    want = jax.grad(loss)(params, x)
+    found = jax.grad(loss)(params, x._replace(rows=from_dense(x.rows)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, want)
+
+
+@pytest.mark.parametrize("sparse_rows", [False, True])
+def test_row_norm_makes_unit_rows_and_keeps_zero_rows(sparse_rows):
+    rows = np.array([[3, 0, 4], [0, 0, 0], [0, -2, 0]], np.float32)
+    found = gnn.row_norm(from_dense(rows, pad_to=7) if sparse_rows else rows)
+    found = to_dense(found) if sparse_rows else found
+    np.testing.assert_allclose(found, [[0.6, 0, 0.8], [0, 0, 0], [0, -1, 0]], atol=1e-6)
+
+
+def test_row_norm_has_a_finite_gradient_at_a_zero_row():
+    gradient = jax.grad(lambda x: jnp.sum(gnn.row_norm(x) ** 2))(jnp.zeros((2, 3)))
+    assert bool(jnp.isfinite(gradient).all())
+
+
+def test_layer_ends_in_a_relu_unless_told_otherwise():
+    x = nodes("gcn")
+    linear = from_linen(gnn.GraphLayer(gnn.GCN(WIDTH), relu=False))
+    params, _ = linear.init(jax.random.key(0), x)
+    below = linear.apply(params, {}, x)[0].rows
+    above = from_linen(gnn.GraphLayer(gnn.GCN(WIDTH))).apply(params, {}, x)[0].rows
+    assert (below < 0).any()
+    np.testing.assert_array_equal(above, np.maximum(below, 0))
+
+
+def test_reading_at_nodes_gives_their_rows():
+    x = nodes("gcn")
+    model = from_linen(gnn.GCN(WIDTH))
+    batch = {"inputs": jnp.array([4, 4, 1]), "context": {"features": x.rows, "matrix": x.matrix}}
+    inputs = gnn.with_graph(batch)["inputs"]
+    params, state = gnn.at_nodes(model).init(jax.random.key(0), inputs)
+    found, _ = gnn.at_nodes(model).apply(params, state, inputs)
+    rows = model.apply(params, state, x)[0].rows
+    np.testing.assert_array_equal(found, rows[batch["inputs"]])
+
+
+def test_attention_refuses_a_width_that_heads_cannot_share():
+    with pytest.raises(ValueError, match="width 7 is no multiple of the 4 heads"):
+        from_linen(gnn.GAT(7)).init(jax.random.key(0), nodes("gat"))
