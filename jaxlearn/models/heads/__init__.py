@@ -1,0 +1,1 @@
+"""Auxiliary networks between a representation and a local loss."""

@@ -1,0 +1,1 @@
+"""Optax gradient transformations, one method per file, and learning-rate schedules."""

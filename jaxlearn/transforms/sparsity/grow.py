@@ -1,0 +1,74 @@
+"""Which inactive weights to activate, and the event that swaps them for the weakest active ones."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxlearn.transforms.sparsity.regenerate import regenerate_each
+from jaxlearn.transforms.sparsity.schedules import Rate
+from jaxlearn.transforms.sparsity.sparse import Event, Moment
+
+Growth = Callable[[Moment], list[jax.Array]]
+"""`growth(moment)`: non-negative scores per leaf; the largest are grown."""
+
+
+def by_gradient(moment: Moment) -> list[jax.Array]:
+    """`|dL/dw|`, the dense gradient at the masked weights, without weight decay."""
+    return [jnp.abs(grad) for grad in moment.grads]
+
+
+def at_random(moment: Moment) -> list[jax.Array]:
+    """Uniform draws.
+
+    Raises:
+        ValueError: when the transform was given no key.
+    """
+    if moment.key is None:
+        raise ValueError("random growth needs a key: pass key=jax.random.key(seed)")
+    keys = jax.random.split(moment.key, len(moment.masks))
+    return [
+        jax.random.uniform(key, mask.shape) for key, mask in zip(keys, moment.masks, strict=True)
+    ]
+
+
+GROWTHS: dict[str, Growth] = {"gradient": by_gradient, "random": at_random}
+
+
+def swap(rate: Rate, growth: str | Growth = "gradient", *, rounding: Callable = jnp.ceil) -> Event:
+    """Swap `rounding(rate(count) * nnz_l)` weights of every leaf, see `regenerate`.
+
+    Args:
+        rate: the share of the active weights to swap.
+        growth: `"gradient"`, `"random"` or a function.
+        rounding: to whole weights; GraNet rounds up, RigL down.
+
+    Raises:
+        ValueError: for an unknown growth.
+    """
+    if not callable(growth) and growth not in GROWTHS:
+        raise ValueError(f"unknown growth {growth!r}, expected one of {sorted(GROWTHS)}")
+    scores_of = growth if callable(growth) else GROWTHS[growth]
+
+    def event(moment: Moment) -> list[jax.Array]:
+        counts = _swap_counts(moment, rate, rounding)
+        return regenerate_each(moment.masks, moment.weights, scores_of(moment), counts)
+
+    return event
+
+
+def then(first: Event, second: Event) -> Event:
+    """One event after the other, the second seeing the weights that the first one left."""
+
+    def event(moment: Moment) -> list[jax.Array]:
+        masks = first(moment)
+        left = [jnp.where(m, w, 0) for m, w in zip(masks, moment.weights, strict=True)]
+        return second(moment._replace(masks=masks, weights=left))
+
+    return event
+
+
+def _swap_counts(moment: Moment, rate: Rate, rounding: Callable) -> list[jax.Array]:
+    active = [jnp.sum(mask, dtype=jnp.int32) for mask in moment.masks]
+    share = rate(moment.count)
+    return [jnp.minimum(rounding(share * n).astype(jnp.int32), n) for n in active]

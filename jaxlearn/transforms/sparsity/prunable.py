@@ -1,0 +1,96 @@
+"""Which parameters can be sparse, and how their masks travel beside them.
+
+Masks are a tree like the parameters with a bool array on every prunable leaf and `None` on every
+exempt one. jax counts `None` as an empty subtree, so the parameters come first in a `tree.map` over
+both; the functions here turn the pair into plain lists of the prunable leaves.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxlearn.core import Params, PyTree, trees
+
+Masks = PyTree
+Prunable = Callable[[str, jax.Array], bool]
+"""`prunable(path, leaf)`: whether the leaf at `"0/kernel"` may be sparse."""
+
+
+def matrices_and_filters(path: str, leaf: jax.Array) -> bool:
+    """Every leaf of rank 2 or 4: all linear and convolution weights, first and last layer included.
+
+    The rule of the released code of GraNet (Liu et al., NeurIPS 2021).
+
+    Example:
+        >>> matrices_and_filters("0/kernel", jnp.zeros((3, 3, 8, 16)))
+        True
+        >>> matrices_and_filters("0/bias", jnp.zeros(16))
+        False
+    """
+    del path
+    return jnp.ndim(leaf) in (2, 4)
+
+
+def prunable_leaves(params: Params, prunable: Prunable) -> dict[str, jax.Array]:
+    """The prunable leaves by path, in the order of the tree.
+
+    Raises:
+        ValueError: when no leaf is prunable.
+    """
+    found = {
+        trees.path(keys): leaf
+        for keys, leaf in jax.tree.leaves_with_path(params)
+        if prunable(trees.path(keys), leaf)
+    }
+    if not found:
+        listed = [
+            f"{trees.path(keys)} {jnp.shape(leaf)}"
+            for keys, leaf in jax.tree.leaves_with_path(params)
+        ]
+        raise ValueError(f"no parameter is prunable among {listed}: choose another `prunable`")
+    return found
+
+
+def as_tree(params: Params, prunable: Prunable, masks: Sequence[jax.Array]) -> Masks:
+    """A mask tree from one mask per prunable leaf, in the order of the tree."""
+    rest = iter(masks)
+    place = lambda keys, leaf: next(rest) if prunable(trees.path(keys), leaf) else None
+    return jax.tree.map_with_path(place, params)
+
+
+def beside(tree: PyTree, masks: Masks) -> list[jax.Array]:
+    """The leaves of `tree`, which is like the parameters, that have a mask.
+
+    Example:
+        >>> beside({"b": 1.0, "w": 2.0}, {"b": None, "w": jnp.array(True)})
+        [2.0]
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    return [
+        leaf
+        for leaf, mask in zip(leaves, structure.flatten_up_to(masks), strict=True)
+        if mask is not None
+    ]
+
+
+def apply(masks: Masks, tree: PyTree) -> PyTree:
+    """`tree` with exact zeros where a mask is false; leaves without a mask pass unchanged.
+
+    Example:
+        >>> apply({"b": None, "w": jnp.array([True, False])}, {"b": 1.0, "w": jnp.ones(2)})["w"]
+        Array([1., 0.], dtype=float32)
+    """
+    keep = lambda mask, part: part if mask is None else jnp.where(mask, part, 0)
+    return jax.tree.map(keep, masks, tree, is_leaf=lambda part: part is None)
+
+
+def density(masks: Masks) -> jax.Array:
+    """The share of the prunable weights that are active.
+
+    Example:
+        >>> float(density({"b": None, "w": jnp.array([True, False, False, False])}))
+        0.25
+    """
+    leaves = jax.tree.leaves(masks)
+    return sum(jnp.sum(mask) for mask in leaves) / sum(mask.size for mask in leaves)

@@ -1,0 +1,37 @@
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlearn.transforms.schedules import blended_cosine
+
+
+def published(e, peak, epochs):
+    """The rate of epoch e = 1 …, as the dossier writes it, in double precision."""
+    cosine = 0.5 * peak * (1 + math.cos(math.pi * e / epochs))
+    return cosine * (e - 1) / 10 + 0.01 * (11 - e) / 10 if e <= 10 else cosine
+
+
+def test_identity_8_the_rate_of_every_epoch():
+    rate = jax.jit(blended_cosine(0.8, 400, 49))
+    assert float(rate(0)) == float(np.float32(0.01))
+    assert float(rate(10 * 49)) == pytest.approx(0.4 * (1 + math.cos(11 * math.pi / 400)), 1e-6)
+    for epoch in range(1, 401):
+        for step in (49 * (epoch - 1), 49 * epoch - 1):
+            assert float(rate(step)) == pytest.approx(
+                published(epoch, 0.8, 400), rel=1e-5, abs=1e-7
+            )
+
+
+def test_no_warmup_is_the_cosine_and_the_end_stays_at_zero():
+    rate = blended_cosine(0.1, 4, 2, warmup=0)
+    expected = [0.05 * (1 + math.cos(math.pi * e / 4)) for e in (1, 1, 2, 2, 3, 3, 4, 4, 4, 4)]
+    np.testing.assert_allclose([float(rate(s)) for s in range(10)], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("bad", [(0, 1, 0), (5, 0, 0), (5, 1, 6), (5, 1, -1)])
+def test_lengths_out_of_range_are_refused(bad):
+    epochs, steps, warmup = bad
+    with pytest.raises(ValueError, match="steps_per_epoch of at least 1"):
+        blended_cosine(0.1, epochs, steps, warmup=warmup)
