@@ -108,7 +108,7 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> Mapping[int, Mappin
     """Train all seeds at once, each with its own weights and its own order of the images."""
     data, rule = load("digits"), rule_of(config)
     streams = [batches(data.train, config.batch, seed=seed) for seed in seeds]
-    states, step = over_seeds(rule, transform_of(config), seeds, streams[0](0))
+    states, step = over_seeds(rule, lambda key: transform_of(config), seeds, streams[0](0))
     fitted = fit(
         step,
         states,

@@ -12,12 +12,12 @@ Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
@@ -29,13 +29,14 @@ from jaxlearn.models.lenet import lenet_300_100
 from jaxlearn.models.resnet50 import resnet50
 from jaxlearn.models.vgg import vgg
 from jaxlearn.objectives import cross_entropy
+from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
 from jaxlearn.runtime import evaluator, fit
 from jaxlearn.transforms.gmp import gmp
 from jaxlearn.transforms.granet import granet
 from jaxlearn.transforms.rigl import rigl, rigl_itop
 from jaxlearn.transforms.set import sparse_evolutionary
-from jaxlearn.transforms.sparsity import mask_params, masks, seed_axes
+from jaxlearn.transforms.sparsity import masks
 from jaxlearn.transforms.sparsity.distributions import budget
 from jaxlearn.transforms.sparsity.schedules import cosine
 from jaxlearn.transforms.static_sparse import static_sparse
@@ -236,13 +237,15 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
 def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, float]]:
     data = load(config.dataset, train=config.train, test=config.test)
     streams = [batches(data.train, config.batch, seed=seed) for seed in seeds]
-    feed = lambda at: jax.tree.map(lambda *b: np.stack(b), *(stream(at) for stream in streams))
+    feed = stacked(streams)
     steps = config.epochs * streams[0].steps_per_epoch
     learner = rule(config)
-    init, step = _over_seeds(config, learner, steps, streams[0](0))
-    state = init(jnp.asarray(seeds))
+    sparse = partial(transform, config, steps)
+    state, step = over_seeds(learner, sparse, seeds, streams[0](0))
     judge = evaluator(learner.predict, {"accuracy": _correct}, padded(data.test, 1000))
-    accuracies = lambda state: [100 * judge(_one(state, i))["accuracy"] for i in range(len(seeds))]
+    accuracies = lambda state: [
+        100 * judge(seed_of(state, i))["accuracy"] for i in range(len(seeds))
+    ]
     home = run.folder(seeds)
 
     def until(end: int, state: TrainState, folder: Path) -> TrainState:
@@ -251,7 +254,7 @@ def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, f
 
     if not config.prune_at:
         state = until(steps, state, home)
-        counts = [_counts(config, _one(state, i)) for i in range(len(seeds))]
+        counts = [_counts(config, seed_of(state, i)) for i in range(len(seeds))]
         return [{"accuracy": a, **n} for a, n in zip(accuracies(state), counts, strict=True)]
     at = round(config.prune_at * steps)
     state = until(at - 1, state, home / "before")
@@ -260,24 +263,6 @@ def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, f
     after = accuracies(until(at + recovery, state, home / "after"))
     pairs = zip(before, after, strict=True)
     return [{"accuracy": now, "recovery": now - was} for was, now in pairs]
-
-
-def _over_seeds(config: Config, learner: Rule, steps: int, example: dict[str, Any]):
-    """A state for several seeds and the step that trains all of them."""
-
-    def init(seed: jax.Array) -> TrainState:
-        key, mask_key = jax.random.split(jax.random.key(seed))
-        state = make_state(learner, transform(config, steps, mask_key), key, example)
-        return state._replace(params=mask_params(state.params, state.opt_state))
-
-    axes = seed_axes(jax.eval_shape(init, 0))
-    step = make_step(learner, transform(config, steps, jax.random.key(0)))
-    return jax.jit(jax.vmap(init, out_axes=axes)), jax.vmap(step, (axes, 0), (axes, 0))
-
-
-def _one(state: TrainState, i: int) -> TrainState:
-    pick = lambda axis, part: jax.tree.map(lambda x: x if axis is None else x[i], part)
-    return jax.tree.map(pick, seed_axes(state), state, is_leaf=lambda x: x is None)
 
 
 def _counts(config: Config, state: TrainState) -> dict[str, float]:
@@ -298,7 +283,7 @@ def _correct(outputs: jax.Array, batch: dict[str, Any]) -> jax.Array:
 
 
 def claims(measured: Measured) -> list[Claim]:
-    """What the dossier of the paper expects at this scale."""
+    """What the method should show at this scale."""
     found = [_exact(measured)]
     if "pruned_early" in measured.rows:
         found += _small_claims(measured)

@@ -70,6 +70,6 @@ def per_step(objective: Objective) -> Objective:
 
     def over_steps(outputs: PyTree, batch: Batch) -> tuple[jax.Array, Metrics]:
         losses, metrics = jax.vmap(lambda now: objective(now, batch))(outputs)
-        return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
+        return jnp.mean(losses), jax.tree.map(lambda m: m.mean(0), metrics)
 
     return over_steps

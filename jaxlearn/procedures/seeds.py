@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlearn.core import Batch, Rule, Step, TrainState, make_state, make_step
-from jaxlearn.transforms.sparsity import seed_axes
+from jaxlearn.core import Batch, Key, Rule, Step, TrainState, make_state, make_step
+from jaxlearn.transforms.sparsity import mask_params, seed_axes
 
 
 def over_seeds(
-    rule: Rule, tx: optax.GradientTransformation, seeds: Sequence[int], batch: Batch
+    rule: Rule,
+    tx: Callable[[Key], optax.GradientTransformation],
+    seeds: Sequence[int],
+    batch: Batch,
 ) -> tuple[TrainState, Step]:
     """The states of all seeds stacked, and the step that moves them together.
 
@@ -22,26 +25,32 @@ def over_seeds(
 
     Args:
         rule: the rule to train with.
-        tx: the transform to train with.
-        seeds: seed s starts from `make_state(rule, tx, jax.random.key(s), batch)`.
+        tx: the transform by the key that its random masks, if it has any, are drawn with.
+        seeds: seed s starts from `jax.random.key(s)`; sparse parameters are masked from the start.
         batch: one seed's batch, for its shapes.
 
     Example:
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_stack
         >>> from jaxlearn.objectives import cross_entropy
         >>> from jaxlearn.rules import backprop
-        >>> rule, tx = backprop(tiny_stack(), cross_entropy), optax.sgd(0.1)
-        >>> states, step = over_seeds(rule, tx, (0, 1), tiny_batch())
+        >>> rule = backprop(tiny_stack(), cross_entropy)
+        >>> states, step = over_seeds(rule, lambda key: optax.sgd(0.1), (0, 1), tiny_batch())
         >>> both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tiny_batch())
         >>> states, metrics = jax.jit(step)(states, both)
         >>> metrics["loss"].shape
         (2,)
     """
+
+    def make(key: Key) -> TrainState:
+        key, mask_key = jax.random.split(key)
+        state = make_state(rule, tx(mask_key), key, batch)
+        return state._replace(params=mask_params(state.params, state.opt_state))
+
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    make = lambda key: make_state(rule, tx, key, batch)
     axes = seed_axes(jax.eval_shape(make, keys[0]))
     states = jax.jit(jax.vmap(make, out_axes=axes))(keys)
-    return states, jax.vmap(make_step(rule, tx), (axes, 0), (axes, 0))
+    step = make_step(rule, tx(jax.random.key(0)))  # once drawn, masks are in the state
+    return states, jax.vmap(step, (axes, 0), (axes, 0))
 
 
 def seed_of(states: TrainState, position: int) -> TrainState:

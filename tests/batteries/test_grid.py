@@ -41,14 +41,12 @@ def check(rule_name: str, parametrization_name: str, transform_name: str) -> Non
 def assert_masked(state) -> None:
     """Weights off the transform's mask, if it has one, are exactly zero."""
     mask = masks(state.opt_state)
-    if mask is None:
-        return
-    for m, w in zip(
-        jax.tree.leaves(mask, is_leaf=lambda leaf: leaf is None),
-        jax.tree.leaves(state.params),
-        strict=True,
-    ):
+
+    def check(m, w) -> None:
         assert m is None or not np.any(np.asarray(w)[~np.asarray(m)])
+
+    if mask is not None:
+        jax.tree.map(check, mask, state.params, is_leaf=lambda m: m is None)
 
 
 @pytest.mark.parametrize("cell", SAMPLE, ids="-".join)

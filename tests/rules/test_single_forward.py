@@ -1,4 +1,4 @@
-"""Single-forward learning: the identities of the paper's dossier, on graphs and on plain rows."""
+"""Single-forward learning: the identities of the method, on graphs and on plain rows."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The identities of GraNet, numbered as in its dossier; 2, 3 and 4 are under `sparsity`."""
+"""The identities of GraNet, by number; 2, 3 and 4 are under `sparsity`."""
 
 import os
 import subprocess

@@ -8,7 +8,7 @@ from jaxlearn.transforms.schedules import blended_cosine
 
 
 def published(e, peak, epochs):
-    """The rate of epoch e = 1 …, as the dossier writes it, in double precision."""
+    """The rate of epoch e = 1 …, as published, in double precision."""
     cosine = 0.5 * peak * (1 + math.cos(math.pi * e / epochs))
     return cosine * (e - 1) / 10 + 0.01 * (11 - e) / 10 if e <= 10 else cosine
 
