@@ -33,6 +33,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
+    bars,
     each_seed,
     main,
 )
@@ -334,6 +335,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
+    figure=lambda table: bars(table, {"accuracy": "test accuracy, %"}),
     deviations=(
         "`small`: 10 layers of widths 8, 16, 32, 6 epochs, 10,000 images averaged to 16 x 16.",
         "Accuracy is that of the last epoch; the authors' logs give the best epoch on test images.",

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, bars, main
 from jaxlearn.core import Model, Rule, TrainState, make_state, make_step, prepared
 from jaxlearn.data import load
 from jaxlearn.data.augment import augment, compose, random_crop, random_flip
@@ -322,6 +322,7 @@ def _small_claims(measured: Measured) -> list[Claim]:
         above("granet-0-over-rigl", "granet_0", "rigl", 0.5),
         above("gmp-over-rigl", "gmp", "rigl", 0.5),
         above("granet-0.5-over-rigl", "granet_0.5", "rigl", 0.5),
+        above("granet-0.5-over-static", "granet_0.5", "static", 0.3),
         Claim(
             "plasticity",
             "after pruning 80 % at once, the high learning rate recovers at least as well",
@@ -388,6 +389,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
+    figure=partial(bars, metrics={"accuracy": "test accuracy, %", "recovery": "recovery, points"}),
     deviations=DEVIATIONS,
     notes=(
         "A mask saves neither time nor memory here: products are dense, and masks add a byte per "

@@ -50,6 +50,7 @@ step inside the training loop, input included: what its ratio exceeds 1 by is th
     [{"slug", "title", "slots": [..], "presets": [..], "claims": {"held", "failed"}}]
 """
 
+from experiments.harness.bars import bars
 from experiments.harness.cli import main
 from experiments.harness.experiment import (
     Bench,
@@ -72,6 +73,7 @@ __all__ = [
     "Program",
     "Row",
     "Run",
+    "bars",
     "each_seed",
     "main",
 ]

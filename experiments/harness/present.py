@@ -111,8 +111,9 @@ def _section(title: str, lines: Sequence[str], *, numbered: bool = False) -> str
 def print_table(table: Mapping[str, Any]) -> None:
     """Print the table, its claims and its notes."""
     console = Console()
-    lines = grid(table)
-    console.print(_rich(f"{table['title']} ({table['preset']})", lines))
+    for place, lines in enumerate(pages(grid(table), console.width)):
+        title = f"{table['title']} ({table['preset']})"
+        console.print(_rich(title if place == 0 else "continued", lines))
     for line in claim_lines(table):
         style = {"✓": "green", "✗": "red"}.get(line[0], "dim")
         console.print(line, style=style, markup=False, highlight=False)
@@ -120,6 +121,22 @@ def print_table(table: Mapping[str, Any]) -> None:
         console.print(f"deviation {place}: {note}", markup=False, highlight=False)
     for note in table["notes"]:
         console.print(f"note: {note}", markup=False, highlight=False)
+
+
+def pages(lines: Sequence[Sequence[str]], width: int) -> list[list[list[str]]]:
+    """Cut a grid into grids of columns that fit the width, the first column in each of them.
+
+    >>> pages([["row", "a", "b"], ["x", "1", "2"]], 12)
+    [[['row', 'a'], ['x', '1']], [['row', 'b'], ['x', '2']]]
+    """
+    room = [max(map(len, column)) + 3 for column in zip(*lines, strict=True)]
+    groups: list[list[int]] = [[]]
+    for place in range(1, len(room)):
+        used = 1 + room[0] + sum(room[i] for i in groups[-1])
+        if groups[-1] and used + room[place] > width:
+            groups.append([])
+        groups[-1].append(place)
+    return [[[line[0], *(line[i] for i in group)] for line in lines] for group in groups]
 
 
 def print_metrics(title: str, metrics: Mapping[str, Any]) -> None:
