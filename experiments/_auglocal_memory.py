@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments.harness.tpu import ENVIRONMENT, tpu_memory
 
 NETWORKS = {"resnet-32": (5, 5, 5), "resnet-110": (18, 18, 18)}
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "backprop": {"method": "backprop"},
     "checkpointed backprop": {"method": "checkpoint"},
     "auglocal": {"method": "auglocal", "loop": False},
@@ -36,7 +37,8 @@ def measure(network: str, way: str, target: str) -> int:
     if target == "tpu":
         return tpu_memory(made.step, made.state, made.batch)
     lowered = jax.jit(made.step, donate_argnums=0).lower(made.state, made.batch)
-    return int(lowered.compile().memory_analysis().temp_size_in_bytes)
+    memory: Any = lowered.compile().memory_analysis()
+    return int(memory.temp_size_in_bytes)
 
 
 def cells(chosen: list[str]) -> Iterator[tuple[str, str, str]]:

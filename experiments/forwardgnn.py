@@ -224,7 +224,7 @@ def step_megabytes(config: Config, batch: dict[str, Any], depth: int) -> float:
     import jax
 
     made = abstract(config, batch, depth)
-    memory = jax.jit(made.step).lower(made.state, made.batch).compile().memory_analysis()
+    memory: Any = jax.jit(made.step).lower(made.state, made.batch).compile().memory_analysis()
     return (memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 1e6
 
 

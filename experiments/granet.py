@@ -144,7 +144,7 @@ def rows(config: Config) -> list[Row]:
     return table
 
 
-def _of(config: Config, method: str, left: float) -> Config:
+def _of(config: Config, method: Any, left: float) -> Config:
     return replace(config, method=method, density=1.0 if method == "dense" else left)
 
 
@@ -363,7 +363,7 @@ def bench() -> Bench:
     batch = _blank(config, config.batch)
     batch["inputs"] = jax.random.normal(_key(), batch["inputs"].shape)
 
-    def of(method: str, interval: int) -> Program:
+    def of(method: Any, interval: int) -> Program:
         own = replace(config, method=method, interval=interval)
         learner, tx = rule(own), transform(own, 10**6, _key())
         return Program(make_step(learner, tx), make_state(learner, tx, _key(), batch), batch)

@@ -240,7 +240,7 @@ def cosine_with_bptt(
         a, b = (
             rule.signal(state.params, state.state, batch, state.key)[0] for rule in (ours, full)
         )
-        return optax.tree.vdot(a, b) / (optax.tree.norm(a) * optax.tree.norm(b))
+        return jnp.divide(optax.tree.vdot(a, b), optax.tree.norm(a) * optax.tree.norm(b))
 
     return lambda state: {"cosine": float(cosine(state))}
 
@@ -264,7 +264,8 @@ def temp_bytes(config: Config, batch: Batch) -> int:
     """Bytes that the compiler reserves for temporaries of one training step."""
     made = abstract_program(config, batch)
     compiled = jax.jit(made.step, donate_argnums=0).lower(made.state, made.batch).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    memory: Any = compiled.memory_analysis()
+    return memory.temp_size_in_bytes
 
 
 def race(config: Config, batch: Batch) -> Callable[[], float]:

@@ -29,7 +29,11 @@ def node_batch(
         raise ValueError(f"{len(ids)} nodes and multiple={multiple}; both have to be at least 1")
     size = -(-len(ids) // multiple) * multiple
     nodes = np.pad(np.asarray(ids, np.int32), (0, size - len(ids)))
-    batch = {"inputs": nodes, "labels": np.asarray(labels, np.int32)[nodes], "index": nodes}
+    batch: dict[str, Any] = {
+        "inputs": nodes,
+        "labels": np.asarray(labels, np.int32)[nodes],
+        "index": nodes,
+    }
     if size > len(ids):
         weight = np.where(np.arange(size) < len(ids), size / len(ids), 0)
         batch["weight"] = weight.astype(np.float32)

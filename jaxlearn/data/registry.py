@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from jaxlearn.data.cifar10 import cifar10
 from jaxlearn.data.dataset import Dataset
@@ -36,7 +37,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(READERS))
 
 
-def load(name: str, **options: object) -> Dataset | Graph:
+def load(name: str, **options: object) -> Any:
     """Read a dataset by name; the options are those of its reader (sizes, seed, variant, ...).
 
     Raises `ValueError` for an unknown name or option, `MissingData` and `CorruptData` for files.

@@ -80,7 +80,7 @@ MATRICES: dict[str, Callable[..., Sparse]] = {
 
 def times(rows: Rows, kernel: jax.Array) -> jax.Array:
     """`rows @ kernel`, whether the rows are dense or sparse."""
-    return spmm(rows, kernel) if isinstance(rows, Sparse) else rows @ kernel
+    return spmm(rows, kernel) if isinstance(rows, Sparse) else jnp.matmul(rows, kernel)
 
 
 def row_norm(rows: Rows, eps: float = 1e-8) -> Rows:

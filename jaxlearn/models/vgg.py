@@ -32,7 +32,7 @@ class Vgg(linen.Module):
         """Map `[batch, H, W, C]` to `[batch, classes]`."""
         init = linen.initializers.he_normal()
         for layer in self.layers:
-            if layer == "pool":
+            if isinstance(layer, str):  # "pool"
                 x = linen.max_pool(x, (2, 2), (2, 2))
             else:
                 x = linen.Conv(layer, (3, 3), use_bias=False, kernel_init=init)(x)

@@ -130,7 +130,8 @@ def layerwise(
             name=f"layer {number + 1}",
         )
         # off the mesh: what is computed once is computed on one device
-        params, state = jax.device_get((fitted.best.params, fitted.best.state))
+        best = fitted.state if fitted.best is None else fitted.best
+        params, state = jax.device_get((best.params, best.state))
         trained.append(Trained(params, state, fitted.history, fitted.steps))
     return trained
 

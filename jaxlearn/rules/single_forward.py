@@ -6,13 +6,13 @@ network with the data, and what a layer makes of it is the prototype of the clas
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxlearn.core import CONTEXT, Batch, Key, Model, Params, PyTree, Rule, State, trees
-from jaxlearn.models.gnn import Nodes, nodes_of, row_norm
+from jaxlearn.models.gnn import nodes_of, row_norm
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules.local_learning import LocalModule, local_learning
 
@@ -39,7 +39,7 @@ def virtual_nodes() -> Prototypes:
     (`models.gnn.Nodes`) and `"virtual"`, the ids of the K virtual nodes in the order of classes.
     """
 
-    def read(x: Nodes, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def read(x: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return x.rows[batch["inputs"]], x.rows[batch[CONTEXT]["virtual"]]
 
     return Prototypes(nodes_of, read, lambda x: x._replace(rows=row_norm(x.rows)))
@@ -101,7 +101,7 @@ def single_forward(
         return cross_entropy(logits(x, batch) / temperature, batch)
 
     def combine(layers: list[PyTree], batch: Batch) -> jax.Array:
-        return sum(jax.nn.softmax(logits(x, batch)) for x in layers)
+        return jnp.sum(jnp.stack([jax.nn.softmax(logits(x, batch)) for x in layers]), 0)
 
     modules = [LocalModule(normalised(block, prototypes.norm), objective) for block in blocks]
     return local_learning(modules, inputs=prototypes.enter, combine=combine)

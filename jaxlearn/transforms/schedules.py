@@ -46,3 +46,8 @@ def blended_cosine(
         return share * cosine + (1 - share) * start
 
     return rate
+
+
+def examples() -> dict[str, optax.GradientTransformation]:
+    """SGD along the schedule, at toy size."""
+    return {"sgd-blended-cosine": optax.sgd(blended_cosine(0.1, 4, 50, warmup=1), 0.9)}

@@ -19,7 +19,7 @@ TX = optax.sgd(0.1, momentum=0.9)
 
 def spec(tree):
     """Shapes and dtypes of a tree."""
-    return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.asarray(leaf).dtype), tree)
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
 @cache

@@ -38,19 +38,20 @@ def trained(rule, tx, mesh):
 
 
 def run(path):
-    """Train all rules under SGD, and one under every transform, and save their weights."""
+    """Train all rules under SGD, and one with random regrowth, and save their weights."""
     import numpy as np
     import optax
 
     from jaxlearn.runtime import data_mesh
+    from jaxlearn.transforms.sparsity import masks
     from tests.batteries.discover import RULES, TRANSFORMS
 
     mesh, results = data_mesh(), {}
     for name, rule in RULES.items():
         state = trained(rule, optax.sgd(0.1, momentum=0.9), mesh)
         results[f"rule {name}"] = flat((state.params, state.state))
-    for name, tx in TRANSFORMS.items():
-        results[f"transform {name}"] = flat(trained(RULES["backprop"], tx, mesh).params)
+    regrown = trained(RULES["backprop"], TRANSFORMS["granet-0.5"], mesh)
+    results["transform granet-0.5"] = flat((regrown.params, masks(regrown.opt_state)))
     if jax.process_index() == 0:
         np.savez(path, **results)
 

@@ -4,7 +4,7 @@ Both the matrix and its transpose are kept, so that forward and backward passes 
 row-wise product. Shapes are static: surplus entries at the end belong to no row.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,9 @@ class Pattern(NamedTuple):
         rows: int32 `[E]`, the row of each entry (n for padding), ascending.
     """
 
-    indptr: jax.Array
-    indices: jax.Array
-    rows: jax.Array
+    indptr: Any  # arrays of numpy when built on the host, of JAX inside a step
+    indices: Any
+    rows: Any
 
 
 class Sparse(NamedTuple):
@@ -39,8 +39,8 @@ class Sparse(NamedTuple):
 
     pattern: Pattern
     transposed: Pattern
-    order: jax.Array
-    values: jax.Array
+    order: Any
+    values: Any
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -6,6 +6,7 @@ both; the functions here turn the pair into plain lists of the prunable leaves.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ def as_tree(params: Params, prunable: Prunable, masks: Sequence[jax.Array]) -> M
     return jax.tree.map_with_path(place, params)
 
 
-def beside(tree: PyTree, masks: Masks) -> list[jax.Array]:
+def beside(tree: PyTree, masks: Masks) -> list[Any]:
     """The leaves of `tree`, which is like the parameters, that have a mask.
 
     Example:
@@ -93,4 +94,5 @@ def density(masks: Masks) -> jax.Array:
         0.25
     """
     leaves = jax.tree.leaves(masks)
-    return sum(jnp.sum(mask) for mask in leaves) / sum(mask.size for mask in leaves)
+    active = jnp.stack([jnp.sum(mask) for mask in leaves])
+    return active.sum() / sum(mask.size for mask in leaves)

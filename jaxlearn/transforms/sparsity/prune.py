@@ -52,7 +52,8 @@ def prune_uniformly(
         held = [classifier(path) for path in moment.paths]
         table = [_shares(sizes, held, density) for density in schedule.densities()]
         counts = jnp.asarray(table, jnp.int32)[schedule.event(moment.count)]
-        return largest_each([jnp.abs(weight) for weight in moment.weights], counts, moment.masks)
+        scores = [jnp.abs(weight) for weight in moment.weights]
+        return largest_each(scores, list(counts), moment.masks)
 
     return event
 

@@ -1,7 +1,7 @@
 """The one wrapper that all sparse training goes through."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,18 +77,18 @@ def sparse(
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def init(params: Params) -> SparseState:
+    def init(params: Params) -> Any:
         found = leaves.prunable_leaves(params, prunable)
         mask_key, event_key = (None, None) if key is None else jax.random.split(key)
         drawn = initial([jnp.shape(leaf) for leaf in found.values()], mask_key)
         masks = leaves.as_tree(params, prunable, drawn)
         return SparseState(jnp.int32(0), masks, event_key, optimizer.init(params))
 
-    def update(grads: PyTree, state: SparseState, params: Params | None = None, **extra):
+    def update(grads: PyTree, state: Any, params: Params | None = None, **extra: Any):
         if params is None:
             raise ValueError("sparse training needs parameters: tx.update(grads, state, params)")
-        count = optax.safe_increment(state.count)
-        now = jnp.asarray(False) if event is None else due(count)
+        count = jnp.asarray(optax.safe_increment(state.count))
+        now = jnp.asarray(False) if event is None or due is None else due(count)
         weights = leaves.apply(state.masks, params)
         seen = leaves.apply(state.masks, grads)
         updates, inner = optimizer.update(seen, state.inner, weights, **extra)
@@ -107,7 +107,8 @@ def sparse(
         inner = mask_slots(inner, params, keep)
         return _cancel(updates, params, keep), SparseState(count, masks, state.key, inner)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    transform: Any = optax.GradientTransformationExtraArgs
+    return transform(init, update)
 
 
 def _change(event: Event, count: jax.Array, state: SparseState, weights: Params, grads: PyTree):

@@ -1,7 +1,7 @@
 """What a sparse transform keeps, and how to read the masks out of any optimizer state."""
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -69,8 +69,12 @@ def seed_axes(state: TrainState) -> TrainState:
     masks runs at every step, which can cost many times the step itself. Shared counts keep the
     branch: `jax.vmap(step, (axes, 0), (axes, 0))`, with `axes` from the state of one seed.
     """
-    shared = lambda part: SparseState(None, 0, 0, 0) if isinstance(part, SparseState) else 0
-    return TrainState(None, 0, 0, jax.tree.map(shared, state.opt_state, is_leaf=_is_sparse), 0)
+    each: Any = 0  # in place of leaves there are axes: 0 for one per seed, None for shared
+    common: Any = None
+    sparse = SparseState(common, each, each, each)
+    shared = lambda part: sparse if isinstance(part, SparseState) else each
+    opt_state = jax.tree.map(shared, state.opt_state, is_leaf=_is_sparse)
+    return TrainState(common, each, each, opt_state, each)
 
 
 def _is_sparse(part: PyTree) -> bool:
