@@ -214,9 +214,9 @@ def figure(table: Mapping[str, Any]) -> Any:
             label=label,
         )
     axes.set_xticks(range(len(PILLARS)), PILLARS)
-    axes.set_ylim(80, 100)
+    axes.set_ylim(80, 101)
     axes.set_ylabel("test accuracy, %")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=2, frameon=False)
     return drawing
 
 
