@@ -2,7 +2,8 @@
 
 Expected (`small`, seeds 0 to 2): test accuracy of BPTT 47.0, SLTT 47.6, SLTT-2 47.7 and SLTT-1
 46.6 %; SLTT reserves 0.4 of BPTT's memory at T = 4 and 0.14 at T = 16; SLTT-1 takes 0.55 of SLTT's
-time; all claims hold. About 10 minutes on 2 cores.
+time; all claims hold. 17 minutes on 2 cores that had other work; not timed
+alone.
 
     python -m experiments table sltt --preset small
 
@@ -295,7 +296,7 @@ def _runner(config: Config, batch: Batch) -> Callable[[], object]:
 
 
 def claims(measured: Measured) -> list[Claim]:
-    """The margins are those of the protocol, set before any seed was trained."""
+    """The margins were set before any seed of the table was trained."""
     gap = measured.gap("SLTT", "BPTT", "accuracy")
     names = sorted(
         (name for name in measured.rows["SLTT"] if name.startswith("temp_mb_")),
