@@ -412,7 +412,7 @@ EXPERIMENT = Experiment(
     ),
     notes=(
         "Epochs are the published 1000 per layer. A pilot at 300 epochs (seed 103) broke the claim "
-        "on two layers, single-forward far ahead of a backprop that had not converged (75.3 %); the "
+        "on two layers, single-forward far above a backprop that had not converged (75.3 %); the "
         "budget was raised after seeing that test figure, and nothing else was changed.",
         "Published accuracies: Table 3(e), GCN on CoraML. The paper's SAGE and GAT tables were not "
         "at hand.",
