@@ -15,7 +15,7 @@ from jaxlearn_kernels.lif.surrogates import SURROGATES
 
 __all__ = ["SURROGATES", "Implementation", "Neuron", "fire", "lif", "step"]
 
-Implementation = Literal["reference", "tpu", "gpu", "interpret", "interpret_gpu"]
+Implementation = Literal["reference", "scan", "tpu", "gpu", "interpret", "interpret_gpu"]
 """Names of the implementations of :func:`lif`."""
 
 
@@ -32,9 +32,9 @@ def lif(
     With ``implementation=None`` the program is chosen when it is lowered, by the platform it is
     lowered for: a fused Pallas kernel on TPU (float32, bfloat16) and CUDA, a compiled scan
     elsewhere. All of these keep only ``u`` for the backward pass and support reverse mode;
-    ``"reference"`` is the plain scan differentiated by JAX, in any mode and order. ``"tpu"`` and
-    ``"gpu"`` force a kernel, ``"interpret"`` and ``"interpret_gpu"`` run its code on any device,
-    slowly. The kernels are not partitioned by the compiler: call them inside ``shard_map``.
+    ``"reference"`` is the plain scan differentiated by JAX, in any mode and order. ``"scan"``
+    forces the compiled scan, ``"tpu"`` and ``"gpu"`` a kernel, and ``"interpret"`` and
+    ``"interpret_gpu"`` run a kernel's code on any device, slowly. The kernels are not partitioned by the compiler: call them inside ``shard_map``.
 
     Args:
       x: input ``[T, ...features]``, floating point, T >= 1.
@@ -86,7 +86,9 @@ def _run(direction: str, implementation: str | None, dtype, arrays, **options):
     """Call ``forward`` or ``backward`` of the chosen implementation."""
     tpu: Callable = partial(getattr(pallas_tpu, direction), **options)
     gpu: Callable = partial(getattr(pallas_gpu, direction), **options)
+    scan: Callable = partial(getattr(compiled_scan, direction), **options)
     forced = {
+        "scan": scan,
         "tpu": tpu,
         "gpu": gpu,
         "interpret": partial(tpu, interpret=True),
@@ -95,7 +97,6 @@ def _run(direction: str, implementation: str | None, dtype, arrays, **options):
     if implementation is not None:
         return forced[implementation](*arrays)
     kernels = {"cuda": gpu, "tpu": tpu} if dtype in pallas_tpu.DTYPES else {"cuda": gpu}
-    scan = partial(getattr(compiled_scan, direction), **options)
     return jax.lax.platform_dependent(*arrays, default=scan, **kernels)
 
 

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jaxlearn_kernels.lif import Implementation, Neuron, lif
 from jaxlearn_kernels.lif.shapes import BENCH, Shape
 
-IMPLEMENTATIONS: tuple[Implementation | None, ...] = ("reference", None)
-"""Both run everywhere; None is the kernel on TPU and CUDA, the compiled scan elsewhere."""
+IMPLEMENTATIONS: tuple[Implementation | None, ...] = ("reference", "scan", None)
+"""All run everywhere; None is the kernel on TPU and CUDA, the compiled scan elsewhere."""
 
 
 def minimal_bytes(elements: int, itemsize: int, *, gradient: bool) -> int:
