@@ -21,8 +21,10 @@ h2 { margin-top: 3rem; border-top: 1px solid #8886; padding-top: 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #8884; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
 ul.claims { list-style: none; padding-left: 0; }
+ul.claims li { margin: .4rem 0; padding-left: 1.2rem; text-indent: -1.2rem; }
 .held::first-letter { color: #2a8a3e; }
 .failed { font-weight: 600; }
 .failed::first-letter { color: #c62828; }

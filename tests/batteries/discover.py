@@ -5,6 +5,7 @@ import pkgutil
 from types import ModuleType
 
 import optax
+import pytest
 
 from jaxlearn import models, parametrizations, rules, transforms
 
@@ -13,6 +14,12 @@ def modules(room: ModuleType) -> list[ModuleType]:
     """The modules of a package, those of its sub-packages included."""
     names = [m.name for m in pkgutil.walk_packages(room.__path__, room.__name__ + ".")]
     return [importlib.import_module(name) for name in sorted(names)]
+
+
+def first_examples(room: ModuleType) -> list[str]:
+    """The name of one example of every module that has any."""
+    found = (list(getattr(module, "examples", dict)()) for module in modules(room))
+    return [names[0] for names in found if names]
 
 
 def examples(room: ModuleType) -> dict[str, object]:
@@ -29,3 +36,9 @@ RULES = examples(rules)
 PARAMETRIZATIONS = examples(parametrizations)
 TRANSFORMS = {"sgd": optax.sgd(0.1), "adam": optax.adam(1e-2)} | examples(transforms)
 MODELS = examples(models)
+
+FIRST = first_examples(rules)
+EVERY_RULE = [
+    pytest.param(name, marks=() if name in FIRST else pytest.mark.slow, id=name) for name in RULES
+]
+"""For tests that compile: one example of every method, and all the others where time allows."""

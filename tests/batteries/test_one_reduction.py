@@ -9,12 +9,12 @@ from experiments.harness import Program
 from experiments.harness.tpu import compile_program
 from jaxlearn.core import make_state, make_step
 from jaxlearn.models.tiny import tiny_batch
-from tests.batteries.discover import RULES
+from tests.batteries.discover import EVERY_RULE, RULES
 
 TX = optax.adam(1e-2)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_one_all_reduce_per_step(name):
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tiny_batch(64))
     make = lambda batch: make_state(RULES[name], TX, jax.random.key(0), batch)

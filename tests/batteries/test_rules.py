@@ -11,7 +11,7 @@ import pytest
 from jaxlearn import rules
 from jaxlearn.core import begin, make_state, make_step, microbatch, over_time, stack, trees
 from jaxlearn.models.tiny import tiny_batch
-from tests.batteries.discover import RULES, modules
+from tests.batteries.discover import EVERY_RULE, RULES, modules
 
 BATCH = tiny_batch()
 TX = optax.sgd(0.1, momentum=0.9)
@@ -65,7 +65,7 @@ def test_signal_has_the_structure_of_the_parameters_and_state_keeps_its_own(name
     assert spec(trees.lasting(after)) == spec(trees.lasting(state))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_evaluation_changes_nothing_that_lasts_and_needs_no_labels(name):
     start, unlabelled = run(name, 0), {k: v for k, v in BATCH.items() if k != "labels"}
     predict = jax.jit(RULES[name].predict)
@@ -102,7 +102,7 @@ def residual(a, b):
     return (a - b) / max(np.abs(b).max(), 1e-12)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_microbatches_follow_the_trajectory_of_the_whole_batch(name):
     split = variant(microbatch(RULES[name], 4), name, 5)
     difference = residual(split.params, run(name, 5).params)
@@ -110,13 +110,13 @@ def test_microbatches_follow_the_trajectory_of_the_whole_batch(name):
     assert abs(difference.mean()) < 1e-5
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_a_sequence_of_one_step_is_the_step(name):
     sequence = variant(over_time(RULES[name], 1), name, 3)
     assert np.abs(residual(sequence.params, run(name, 3).params)).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_seeds_can_be_vmapped(name):
     one, two = (compiled(name)[0](jax.random.key(seed)) for seed in (0, 1))
     states = jax.tree.map(lambda a, b: jnp.stack([a, b]), one, two)

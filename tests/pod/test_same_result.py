@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def launch(devices: int, *arguments: str) -> subprocess.Popen:
     """Start the worker on so many virtual devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.pod.worker", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -28,12 +28,12 @@ def finish(*workers: subprocess.Popen) -> None:
         assert worker.returncode == 0, output[-3000:]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> dict[str, np.ndarray]:
-    """The weights after training on one device."""
+@pytest.fixture(scope="module", params=["ONE", pytest.param("ALL", marks=pytest.mark.slow)])
+def alone(request, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
+    """Which rules, and their weights after training on one device."""
     path = tmp_path_factory.mktemp("pod") / "one.npz"
-    finish(launch(1, str(path)))
-    return dict(np.load(path))
+    finish(launch(1, str(path), request.param))
+    return request.param, dict(np.load(path))
 
 
 def compare(path: Path, expected: dict[str, np.ndarray]) -> None:
@@ -48,8 +48,8 @@ def compare(path: Path, expected: dict[str, np.ndarray]) -> None:
 
 def test_eight_devices_equal_one(alone, tmp_path):
     path = tmp_path / "eight.npz"
-    finish(launch(8, str(path)))
-    compare(path, alone)
+    finish(launch(8, str(path), alone[0]))
+    compare(path, alone[1])
 
 
 def test_two_processes_of_two_devices_equal_one(alone, tmp_path):
@@ -57,5 +57,5 @@ def test_two_processes_of_two_devices_equal_one(alone, tmp_path):
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     path = str(tmp_path / "two.npz")
-    finish(*[launch(2, path, coordinator, "2", str(i)) for i in range(2)])
-    compare(Path(path), alone)
+    finish(*[launch(2, path, alone[0], coordinator, "2", str(i)) for i in range(2)])
+    compare(Path(path), alone[1])

@@ -1,6 +1,8 @@
-"""Trains every rule of the battery for ten steps on the devices it is given and saves the weights.
+"""Trains one rule per method for ten steps on the devices it is given and saves the weights.
 
-python -m tests.pod.worker OUT [COORDINATOR PROCESSES INDEX]
+python -m tests.pod.worker OUT ONE|ALL [COORDINATOR PROCESSES INDEX]
+
+ONE takes the first example of every method, ALL takes all of them.
 """
 
 import os
@@ -37,18 +39,18 @@ def trained(rule, tx, mesh):
     return state
 
 
-def run(path):
-    """Train all rules under SGD, and one with random regrowth, and save their weights."""
+def run(path, which):
+    """Train the rules under SGD, and one with random regrowth, and save their weights."""
     import numpy as np
     import optax
 
     from jaxlearn.runtime import data_mesh
     from jaxlearn.transforms.sparsity import masks
-    from tests.batteries.discover import RULES, TRANSFORMS
+    from tests.batteries.discover import FIRST, RULES, TRANSFORMS
 
     mesh, results = data_mesh(), {}
-    for name, rule in RULES.items():
-        state = trained(rule, optax.sgd(0.1, momentum=0.9), mesh)
+    for name in RULES if which == "ALL" else FIRST:
+        state = trained(RULES[name], optax.sgd(0.1, momentum=0.9), mesh)
         results[f"rule {name}"] = flat((state.params, state.state))
     regrown = trained(RULES["backprop"], TRANSFORMS["granet-0.5"], mesh)
     results["transform granet-0.5"] = flat((regrown.params, masks(regrown.opt_state)))
@@ -57,8 +59,9 @@ def run(path):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    path, which, *cluster = sys.argv[1:]
+    if cluster:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+        jax.distributed.initialize(cluster[0], int(cluster[1]), int(cluster[2]))
     assert os.environ.get("JAX_PLATFORMS") == "cpu"
-    run(sys.argv[1])
+    run(path, which)
