@@ -5,5 +5,6 @@ Every folder holds the plain JAX definition (``reference.py``), one file per acc
 (``shapes.py``), a benchmark (``python -m jaxlearn_kernels.<op>.bench``) and, in its
 ``__init__.py``, the one public function that picks an implementation.
 
-Operations: :func:`jaxlearn_kernels.lif.lif`, leaky integrate-and-fire neurons over time.
+Operations: :func:`jaxlearn_kernels.lif.lif`, leaky integrate-and-fire neurons over time;
+:func:`jaxlearn_kernels.spmm.spmm`, sparse matrix times dense matrix with an epilogue.
 """

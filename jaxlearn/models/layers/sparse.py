@@ -1,51 +1,37 @@
-"""Sparse matrices in compressed rows, and their product with dense ones: message passing.
+"""Sparse matrices built on the host, for the product of `jaxlearn_kernels.spmm`: message passing.
 
 Both the matrix and its transpose are kept, so that forward and backward passes are the same
 row-wise product. Shapes are static: surplus entries at the end belong to no row.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.experimental.sparse import BCSR
+from jaxlearn_kernels.spmm import (
+    Epilogue,
+    Pattern,
+    Sparse,
+    of_rows,
+    softmax_rows,
+    spmm,
+    sum_rows,
+)
 
-
-class Pattern(NamedTuple):
-    """Where the E entries of an n x m matrix are, row by row.
-
-    Attributes:
-        indptr: int32 `[n + 1]`; row i has the entries `indptr[i]` to `indptr[i + 1] - 1`.
-        indices: int32 `[E]`, the column of each entry (0 for padding).
-        rows: int32 `[E]`, the row of each entry (n for padding), ascending.
-    """
-
-    indptr: Any  # arrays of numpy when built on the host, of JAX inside a step
-    indices: Any
-    rows: Any
-
-
-class Sparse(NamedTuple):
-    """An n x m matrix.
-
-    Attributes:
-        pattern: its entries by row.
-        transposed: the entries of its transpose by row.
-        order: int32 `[E]`; entry k of the transpose is entry `order[k]` of the matrix.
-        values: float `[E]`, 0 for padding.
-    """
-
-    pattern: Pattern
-    transposed: Pattern
-    order: Any
-    values: Any
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """`(n, m)`."""
-        return self.pattern.indptr.shape[0] - 1, self.transposed.indptr.shape[0] - 1
+__all__ = [
+    "Epilogue",
+    "Pattern",
+    "Sparse",
+    "from_dense",
+    "from_entries",
+    "interleaved",
+    "of_rows",
+    "softmax_rows",
+    "spmm",
+    "sum_rows",
+    "to_dense",
+]
 
 
 def from_entries(
@@ -103,81 +89,42 @@ def from_dense(matrix: np.ndarray, *, pad_to: int | None = None) -> Sparse:
     return from_entries(rows, columns, matrix[rows, columns], matrix.shape, pad_to=pad_to)
 
 
+def interleaved(matrices: Sequence[Sparse], *, shared: bool) -> Sparse:
+    """P matrices n x m as one with P rows per row: row `i P + p` is row i of matrix p.
+
+    Args:
+        matrices: built on the host, of one shape.
+        shared: whether all passes read the same m rows (`[n P, m]`); else pass p reads the rows
+            `j P + p` of a taller x (`[n P, m P]`).
+
+    Raises:
+        ValueError: when the shapes differ or there is no matrix.
+
+    Example:
+        >>> one, two = from_dense(np.array([[1.0, 0.0]])), from_dense(np.array([[0.0, 2.0]]))
+        >>> to_dense(interleaved([one, two], shared=True)).tolist()
+        [[1.0, 0.0], [0.0, 2.0]]
+        >>> to_dense(interleaved([one, two], shared=False)).tolist()
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 2.0]]
+    """
+    shapes = {matrix.shape for matrix in matrices}
+    if len(shapes) != 1:
+        raise ValueError(f"interleaved needs matrices of one shape, found {sorted(shapes)}")
+    ((height, width),) = shapes
+    count, rows, columns, values = len(matrices), [], [], []
+    for p, matrix in enumerate(matrices):
+        real = np.asarray(matrix.pattern.rows) < height
+        rows.append(np.asarray(matrix.pattern.rows)[real] * count + p)
+        column = np.asarray(matrix.pattern.indices)[real]
+        columns.append(column if shared else column * count + p)
+        values.append(np.asarray(matrix.values)[real])
+    shape = (height * count, width if shared else width * count)
+    rows, columns, values = (np.concatenate(part) for part in (rows, columns, values))
+    return from_entries(rows, columns, values, shape)
+
+
 def to_dense(matrix: Sparse) -> jax.Array:
     """The same matrix as `[n, m]`; entries at one place add up."""
     n, m = matrix.shape
     at = jnp.zeros((n, m), matrix.values.dtype).at[matrix.pattern.rows, matrix.pattern.indices]
     return at.add(matrix.values, mode="drop")
-
-
-def spmm(matrix: Sparse, x: jax.Array) -> jax.Array:
-    """The product `y_i = sum over entries (i, j) of values_ij x_j`, `[m, d] -> [n, d]`.
-
-    Differentiable in `matrix.values` and in `x`; the gradient with respect to `x` is the product
-    of the transpose with the incoming gradient. No entry is added to a shared accumulator on CPU
-    and TPU, so results are the same at every run; on GPU that needs
-    `--xla_gpu_deterministic_ops=true`.
-
-    Raises:
-        ValueError: when `x` has other than m rows.
-    """
-    if x.ndim != 2 or x.shape[0] != matrix.shape[1]:
-        raise ValueError(
-            f"a {matrix.shape[0]} x {matrix.shape[1]} matrix needs x of shape "
-            f"[{matrix.shape[1]}, d], found {list(x.shape)}"
-        )
-    return _product(matrix._replace(values=None), matrix.values, x)
-
-
-@jax.custom_vjp
-def _product(structure: Sparse, values: jax.Array, x: jax.Array) -> jax.Array:
-    return multiply(structure.pattern, values, x)
-
-
-def _forward(structure: Sparse, values: jax.Array, x: jax.Array):
-    return multiply(structure.pattern, values, x), (structure, values, x)
-
-
-def _backward(saved, g: jax.Array):
-    structure, values, x = saved
-    pattern = structure.pattern
-    along = jnp.sum(of_rows(pattern, g) * x[pattern.indices], -1)
-    return None, along, multiply(structure.transposed, values[structure.order], g)
-
-
-_product.defvjp(_forward, _backward)
-
-
-def multiply(pattern: Pattern, values: jax.Array, x: jax.Array) -> jax.Array:
-    """`spmm` without a derivative: a compiled CSR product on CPU, sorted segment sums elsewhere."""
-    return lax.platform_dependent(pattern, values, x, cpu=_by_rows, default=by_segments)
-
-
-def _by_rows(pattern: Pattern, values: jax.Array, x: jax.Array) -> jax.Array:
-    shape = (pattern.indptr.shape[0] - 1, x.shape[0])
-    return BCSR((values, pattern.indices, pattern.indptr), shape=shape) @ x
-
-
-def by_segments(pattern: Pattern, values: jax.Array, x: jax.Array) -> jax.Array:
-    """The same product in plain array operations: gather, scale and add up by row."""
-    return sum_rows(pattern, values[:, None] * x[pattern.indices])
-
-
-def sum_rows(pattern: Pattern, entries: jax.Array) -> jax.Array:
-    """The sum of `[E, ...]` over the entries of each row: `[n, ...]`."""
-    size = pattern.indptr.shape[0] - 1
-    return jax.ops.segment_sum(entries, pattern.rows, size, indices_are_sorted=True)
-
-
-def softmax_rows(pattern: Pattern, scores: jax.Array) -> jax.Array:
-    """Softmax of `[E, ...]` over the entries of each row; 0 for padding."""
-    size = pattern.indptr.shape[0] - 1
-    highest = jax.ops.segment_max(scores, pattern.rows, size, indices_are_sorted=True)
-    powers = jnp.exp(scores - of_rows(pattern, lax.stop_gradient(highest)))
-    real = (pattern.rows < size).reshape(-1, *[1] * (scores.ndim - 1))
-    return jnp.where(real, powers / of_rows(pattern, sum_rows(pattern, powers), padding=1), 0)
-
-
-def of_rows(pattern: Pattern, x: jax.Array, padding: float = 0) -> jax.Array:
-    """What `x` `[n, ...]` holds for the row of each entry: `[E, ...]`."""
-    return jnp.asarray(x).at[pattern.rows].get(mode="fill", fill_value=padding)

@@ -34,7 +34,8 @@ def lif(
     elsewhere. All of these keep only ``u`` for the backward pass and support reverse mode;
     ``"reference"`` is the plain scan differentiated by JAX, in any mode and order. ``"scan"``
     forces the compiled scan, ``"tpu"`` and ``"gpu"`` a kernel, and ``"interpret"`` and
-    ``"interpret_gpu"`` run a kernel's code on any device, slowly. The kernels are not partitioned by the compiler: call them inside ``shard_map``.
+    ``"interpret_gpu"`` run a kernel's code on any device, slowly. The kernels are not
+    partitioned by the compiler: call them inside ``shard_map``.
 
     Args:
       x: input ``[T, ...features]``, floating point, T >= 1.
