@@ -13,6 +13,7 @@ from jaxlearn.data.fashion_mnist import fashion_mnist, mnist
 from jaxlearn.data.graphs import Graph, amazon_photo, cora_ml
 from jaxlearn.data.planetoid import planetoid
 from jaxlearn.data.spoken_digits import spoken_digits
+from jaxlearn.data.vowels import vowels
 
 READERS: dict[str, Callable[..., Dataset | Graph]] = {
     "amazon_photo": amazon_photo,
@@ -25,6 +26,7 @@ READERS: dict[str, Callable[..., Dataset | Graph]] = {
     "mnist": mnist,
     "pubmed": partial(planetoid, "pubmed"),
     "spoken_digits": spoken_digits,
+    "vowels": vowels,
 }
 
 

@@ -2,10 +2,13 @@
 
 A graph enters a model as `Nodes`: the rows and the matrix along which messages pass. Rows may be
 `Sparse` (bags of words), which makes the first product cheap on CPU.
+
+Several passes over one graph go through a layer at once: as rows `[nodes, P, features]` when their
+inputs differ, and as a matrix of P rows per node (`layers.sparse.interleaved`) when their edges do.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +26,49 @@ from jaxlearn.models.layers.sparse import (
     sum_rows,
 )
 
-Rows = jax.Array | np.ndarray | Sparse
+
+class Beside(NamedTuple):
+    """Rows `[scale * left_i, right_ip]`: P passes over nodes that share a part of their features.
+
+    The product of the shared part with a kernel is computed once for all passes.
+
+    Attributes:
+        left: `[nodes, F]`, dense or `Sparse`.
+        right: `[nodes, K]`, or `[nodes, P, K]` for P passes.
+        scale: factor of the left part, `[nodes, 1]` or `[nodes, P, 1]`.
+    """
+
+    left: "jax.Array | np.ndarray | Sparse"
+    right: jax.Array
+    scale: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(nodes, F + K)` or `(nodes, P, F + K)`."""
+        return (*self.right.shape[:-1], self.left.shape[-1] + self.right.shape[-1])
+
+
+def beside(left: "jax.Array | np.ndarray | Sparse", right: jax.Array) -> Beside:
+    """`[left, right]` side by side, for every pass that `right` has.
+
+    Example:
+        >>> rows = beside(jnp.ones((2, 3)), jnp.zeros((2, 4, 5)))
+        >>> rows.shape, times(rows, jnp.ones((8, 6))).shape
+        ((2, 4, 8), (2, 4, 6))
+    """
+    return Beside(left, right, jnp.ones((*right.shape[:-1], 1), right.dtype))
+
+
+Rows = jax.Array | np.ndarray | Sparse | Beside
 
 
 class Nodes(NamedTuple):
     """What a graph layer sees.
 
     Attributes:
-        rows: `[nodes, features]`, dense or `Sparse`.
-        matrix: `[nodes, nodes]`, entry (i, j) for a message from j to i.
+        rows: `[nodes, features]`, dense, `Sparse` or `Beside`; `[nodes, P, features]` for P passes.
+        matrix: `[nodes, nodes]`, entry (i, j) for a message from j to i; with P rows for each node,
+            a layer gives P rows for each.
     """
 
     rows: Rows
@@ -79,10 +116,21 @@ MATRICES: dict[str, Callable[..., Sparse]] = {
 
 
 def times(rows: Rows, kernel: jax.Array) -> jax.Array:
-    """`rows @ kernel`, whether the rows are dense or sparse."""
+    """`rows @ kernel`, whether the rows are dense, sparse or in two parts."""
+    if isinstance(rows, Beside):
+        width = rows.left.shape[-1]
+        shared = times(rows.left, kernel[:width])
+        shared = shared.reshape(-1, *[1] * (rows.right.ndim - 2), kernel.shape[-1])
+        return shared * rows.scale + rows.right @ kernel[width:]
     return spmm(rows, kernel) if isinstance(rows, Sparse) else jnp.matmul(rows, kernel)
 
 
+@overload
+def row_norm(rows: jax.Array | np.ndarray, eps: float = 1e-8) -> jax.Array: ...
+@overload
+def row_norm(rows: Sparse, eps: float = 1e-8) -> Sparse: ...
+@overload
+def row_norm(rows: Beside, eps: float = 1e-8) -> Beside: ...
 def row_norm(rows: Rows, eps: float = 1e-8) -> Rows:
     """Every row divided by its length: `x / (||x||_2 + eps)`, over all axes but the first.
 
@@ -90,13 +138,39 @@ def row_norm(rows: Rows, eps: float = 1e-8) -> Rows:
         >>> row_norm(jnp.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
+    if isinstance(rows, Beside):
+        left = squared_lengths(rows.left).reshape(-1, *[1] * (rows.right.ndim - 1))
+        right = jnp.sum(rows.right**2, -1, keepdims=True)
+        scale = 1 / (jnp.sqrt(left * rows.scale**2 + right) + eps)
+        return rows._replace(right=rows.right * scale, scale=rows.scale * scale)
     if isinstance(rows, Sparse):
-        scale = 1 / (jnp.sqrt(sum_rows(rows.pattern, rows.values**2)) + eps)
+        scale = 1 / (jnp.sqrt(squared_lengths(rows)) + eps)
         return rows._replace(values=rows.values * of_rows(rows.pattern, scale))
     squares = jnp.sum(rows**2, axis=tuple(range(1, rows.ndim)), keepdims=True)
     # the root of zero has no derivative: rows of zeros are kept out of it
     lengths = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
     return rows / (lengths + eps)
+
+
+def squared_lengths(rows: "jax.Array | np.ndarray | Sparse") -> jax.Array:
+    """`sum over j of x_ij^2`: `[nodes]`."""
+    if isinstance(rows, Sparse):
+        return sum_rows(rows.pattern, rows.values**2)
+    return jnp.sum(jnp.square(rows), -1)
+
+
+def norm_nodes(x: Nodes) -> Nodes:
+    """`row_norm` of the rows of a graph, of every pass by itself."""
+    if isinstance(x.rows, (Sparse, Beside)):
+        return x._replace(rows=row_norm(x.rows))
+    flat = x.rows.reshape(-1, x.rows.shape[-1])
+    return x._replace(rows=row_norm(flat).reshape(x.rows.shape))
+
+
+def of_targets(matrix: Sparse, rows: jax.Array) -> jax.Array:
+    """What the node of each row of the matrix holds: `rows`, repeated where it has P per node."""
+    times_more = matrix.shape[0] // rows.shape[0]
+    return rows if times_more == 1 else jnp.repeat(rows, times_more, axis=0)
 
 
 class GCN(linen.Module):
@@ -112,7 +186,7 @@ class GCN(linen.Module):
         """Map rows `[nodes, features]` to `[nodes, width]`."""
         kernel = self.param("kernel", initializers.glorot_uniform(), (_features(x), self.width))
         bias = self.param("bias", initializers.zeros, (self.width,))
-        return x._replace(rows=spmm(x.matrix, times(x.rows, kernel)) + bias)
+        return x._replace(rows=spmm(x.matrix, times(x.rows, kernel), bias=bias))
 
 
 class SAGE(linen.Module):
@@ -132,8 +206,8 @@ class SAGE(linen.Module):
         own = self.param("own", uniform, shape)
         bias = self.param("bias", _uniform(shape[0] ** -0.5), (self.width,))
         # both products at once: sparse rows are read a single time
-        sent, kept = jnp.split(times(x.rows, jnp.concatenate([neighbours, own], 1)), 2, axis=1)
-        return x._replace(rows=spmm(x.matrix, sent) + bias + kept)
+        sent, kept = jnp.split(times(x.rows, jnp.concatenate([neighbours, own], 1)), 2, axis=-1)
+        return x._replace(rows=spmm(x.matrix, sent) + bias + of_targets(x.matrix, kept))
 
 
 class GAT(linen.Module):
@@ -158,13 +232,18 @@ class GAT(linen.Module):
         source = self.param("source", glorot, (self.heads, size))
         target = self.param("target", glorot, (self.heads, size))
         bias = self.param("bias", initializers.zeros, (self.width,))
-        h = times(x.rows, kernel).reshape(-1, self.heads, size)
-        attention = self._attention(x.matrix, jnp.sum(h * source, -1), jnp.sum(h * target, -1))
+        h = times(x.rows, kernel)
+        passes = h.shape[1:-1]
+        h = h.reshape(-1, *passes, self.heads, size)
+        to = of_targets(x.matrix, jnp.sum(h * target, -1))
+        attention = self._attention(x.matrix, jnp.sum(h * source, -1), to)
+        # one product per pass and head, as each has weights of its own
+        weights, h = attention.reshape(len(attention), -1), h.reshape(len(h), -1, size)
         gathered = [
-            spmm(x.matrix._replace(values=attention[:, head]), h[:, head])
-            for head in range(self.heads)
+            spmm(x.matrix._replace(values=weights[:, k]), h[:, k]) for k in range(h.shape[1])
         ]
-        return x._replace(rows=jnp.concatenate(gathered, -1) + bias)
+        y = jnp.concatenate(gathered, -1).reshape(-1, *passes, self.width)
+        return x._replace(rows=y + bias)
 
     @staticmethod
     def _attention(matrix: Sparse, source: jax.Array, target: jax.Array) -> jax.Array:
@@ -215,7 +294,7 @@ def at_nodes(model: Model) -> Model:
 
 
 def _features(x: Nodes) -> int:
-    return x.rows.shape[1]
+    return x.rows.shape[-1]
 
 
 def _uniform(bound: float):

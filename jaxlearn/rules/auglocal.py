@@ -16,8 +16,8 @@ HeadOf = Callable[[int, list[int]], Model]
 """`(layer, selected layers) -> head`: the network from the layer's output to the logits."""
 
 
-def pyramid(layers: int, depth: int, tau: float = 0.5) -> list[int]:
-    """Depths of the heads of the hidden modules i = 0 … K-2, with K = layers - depth modules.
+def pyramid(layers: int, depth: int, tau: float = 0.5, *, joint: int | None = None) -> list[int]:
+    """Depths of the heads of the hidden modules i = 0 … K-2, with K = layers - joint + 1 modules.
 
     `d_i = max(1, round(d (1 - tau r) + tau r))`, `r = i / (K - 2)` (halves round to even): from d
     down to `(1 - tau) d + tau`. With `tau = 0` all are d.
@@ -26,9 +26,10 @@ def pyramid(layers: int, depth: int, tau: float = 0.5) -> list[int]:
         layers: L, layers of the primary network.
         depth: d, the depth of the first head, 1 … L-1.
         tau: how far the depth falls.
+        joint: how many layers at the end have no heads and learn together, by default d + 1.
 
     Raises:
-        ValueError: when the depth is out of range.
+        ValueError: when the depth or the joint layers are out of range.
 
     Example:
         >>> pyramid(16, 3)
@@ -36,7 +37,10 @@ def pyramid(layers: int, depth: int, tau: float = 0.5) -> list[int]:
     """
     if not 1 <= depth < layers:
         raise ValueError(f"depth must lie in 1..{layers - 1} for {layers} layers, found {depth}")
-    hidden = layers - depth - 1
+    joint = depth + 1 if joint is None else joint
+    if not 1 <= joint <= layers:
+        raise ValueError(f"joint must lie in 1..{layers} for {layers} layers, found {joint}")
+    hidden = layers - joint
     fractions = [tau * i / max(hidden - 1, 1) for i in range(hidden)]
     return [max(1, round(depth * (1 - r) + r)) for r in fractions]
 
@@ -76,6 +80,7 @@ def auglocal(
     head: HeadOf,
     *,
     tau: float = 0.5,
+    joint: int | None = None,
     objective: Objective = cross_entropy,
     loop: bool = False,
 ) -> Rule:
@@ -92,14 +97,16 @@ def auglocal(
         depth: d, blocks of the first head.
         head: what builds the heads; for ResNets `models.heads.copied_blocks_head`.
         tau: how far the depth falls towards the last hidden module, see `pyramid`.
+        joint: how many layers the last module has, by default `depth + 1`. The authors' ImageNet
+            runs isolate all layers (`joint=1`) and have no pyramid (`tau=0`).
         objective: the loss of every module.
         loop: compute equal neighbours in one compiled loop, see `local_learning`.
 
     Raises:
-        ValueError: when the depth is not in 0 … L-1.
+        ValueError: when the depth is not in 0 … L-1, or `joint` not in 1 … L.
     """
     count = len(layers)
-    depths = pyramid(count, depth or count - 1, tau) if count > 1 else []
+    depths = pyramid(count, depth or count - 1, tau, joint=joint) if count > 1 else []
     heads = [head(i, uniform_selection(i, count, d)) for i, d in enumerate(depths)]
     return layer_by_layer(layers, classifier, heads, objective, loop=loop)
 

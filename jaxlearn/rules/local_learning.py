@@ -17,6 +17,7 @@ from jaxlearn.core import (
     PyTree,
     Rule,
     State,
+    axis,
     keys,
     stack,
     trees,
@@ -39,12 +40,20 @@ class LocalModule(NamedTuple):
     head: Model | None = None
 
 
+class Auxiliary(NamedTuple):
+    """What makes a layer learn by itself: a head and the loss of the head's outputs."""
+
+    head: Model
+    objective: Objective
+
+
 def local_learning(
     modules: Sequence[LocalModule],
     *,
     inputs: Callable[[Batch], PyTree] = lambda batch: batch["inputs"],
     combine: Callable[[list[PyTree], Batch], PyTree] | None = None,
     loop: bool = False,
+    recompute: float = 0.0,
 ) -> Rule:
     """Train every module on its own loss and pass no gradient between modules.
 
@@ -63,6 +72,10 @@ def local_learning(
             in one compiled loop. Compiling then takes time by the number of different modules, and
             the order of computation is a matter of course to every compiler. The values are the
             same. On CPU convolutions inside loops are slow.
+        recompute: a step size. Where it is not 0, the next module receives what the module would
+            give after that step, `block - recompute * signal`, instead of what it gives now: with
+            plain SGD at this rate, the updated block's output. It costs another forward pass, and
+            on several devices one reduction per module.
     """
     last = len(modules) - 1
 
@@ -86,11 +99,12 @@ def local_learning(
         while len(learned) <= last:
             start, whole = len(learned), (params, state)
             count = _repeats(modules, whole, start, h) if loop else 1
-            h, found = _learn_run(modules[start], whole, start, count, h, batch, key)
+            run = (modules[start], whole, start, count)
+            h, found = _learn_run(*run, h, batch, key, recompute)
             if start + count <= last:
                 h, found = lax.optimization_barrier((h, found))
             learned += found
-        return _assembled(modules, learned)
+        return assembled(modules, learned)
 
     def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
         h, outputs, states, head_states = inputs(batch), [], {}, trees.part(state, HEADS)
@@ -118,7 +132,7 @@ def local_learning(
 def layer_by_layer(
     layers: Sequence[Model],
     classifier: Model,
-    heads: Sequence[Model],
+    heads: Sequence[Model | Auxiliary],
     objective: Objective,
     *,
     loop: bool = False,
@@ -132,8 +146,9 @@ def layer_by_layer(
     Args:
         layers: the layers of the network.
         classifier: from the last layer's output to what the objective takes.
-        heads: the heads of the first layers, fewer than there are layers.
-        objective: the loss of every module.
+        heads: the heads of the first layers, fewer than there are layers; an `Auxiliary` is a head
+            with a loss of its own.
+        objective: the loss of every other module.
         loop: as in `local_learning`.
 
     Raises:
@@ -144,13 +159,43 @@ def layer_by_layer(
             f"the last layer learns from the classifier: expected fewer heads than the "
             f"{len(layers)} layers, found {len(heads)}"
         )
-    isolated = [LocalModule(layers[i], objective, head) for i, head in enumerate(heads)]
+    isolated = [
+        LocalModule(layer, head.objective, head.head)
+        if isinstance(head, Auxiliary)
+        else LocalModule(layer, objective, head)
+        for layer, head in zip(layers, heads, strict=False)
+    ]
     rest = stack([*layers[len(heads) :], classifier])
     return local_learning([*isolated, LocalModule(rest, objective)], loop=loop)
 
 
-def _learn(module: LocalModule, own, states, h, batch: Batch, key: Key):
-    """The module's output, and its (gradients, states, metrics)."""
+def partition(layers: Sequence[Model], ends: Sequence[int]) -> list[list[Model]]:
+    """Cut a list of layers into consecutive groups by the number of each group's last layer.
+
+    Raises:
+        ValueError: when the ends do not ascend up to the last layer.
+
+    Example:
+        >>> from jaxlearn.models.tiny import tiny_blocks
+        >>> [len(group) for group in partition([*tiny_blocks(), *tiny_blocks()], [0, 3])]
+        [1, 3]
+    """
+    ends = list(ends)
+    if not ends or sorted({*ends, -1}) != [-1, *ends] or ends[-1] != len(layers) - 1:
+        raise ValueError(
+            f"ends must ascend from at least 0 to the last layer {len(layers) - 1}, found {ends}"
+        )
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return [list(layers[a : b + 1]) for a, b in zip(starts, ends, strict=True)]
+
+
+def learn(
+    module: LocalModule, own, states, h, batch: Batch, key: Key, recompute: float = 0.0
+) -> tuple[PyTree, tuple]:
+    """The module's output, and its (gradients, states, metrics); own and states are by `variables`.
+
+    `recompute` is that of `local_learning`.
+    """
 
     def loss_of(own: Params):
         y, out, new = _forward(module, own, states, h, True, key)
@@ -158,34 +203,41 @@ def _learn(module: LocalModule, own, states, h, batch: Batch, key: Key):
         return loss, (y, new, {"loss": loss} | local)
 
     grads, (y, new, local) = jax.grad(loss_of, has_aux=True)(own)
+    if recompute:
+        moved = trees.add(own[0], trees.scale(-recompute, axis.mean(grads[0])))
+        y = _forward(module._replace(head=None), (moved, own[1]), states, h, True, key)[0]
     return y, (grads, new, local)
 
 
-def _learn_run(module: LocalModule, whole, start: int, count: int, h, batch: Batch, key: Key):
-    """`_learn` for `count` equal modules, in a loop if there are several."""
-    variables = [_variables(whole, start + k) for k in range(count)]
+def _learn_run(
+    module: LocalModule, whole, start: int, count: int, h, batch: Batch, key: Key, recompute: float
+):
+    """`learn` for `count` equal modules, in a loop if there are several."""
+    each = [variables(whole[0], whole[1], start + k) for k in range(count)]
     if count == 1:
-        h, found = _learn(module, *variables[0], h, batch, jax.random.fold_in(key, start))
+        own_key = jax.random.fold_in(key, start)
+        h, found = learn(module, *each[0], h, batch, own_key, recompute)
         return h, [found]
 
     def body(h, now):
         own, states, number = now
-        return _learn(module, own, states, h, batch, jax.random.fold_in(key, number))
+        own_key = jax.random.fold_in(key, number)
+        return learn(module, own, states, h, batch, own_key, recompute)
 
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     h, found = lax.scan(body, h, (*stacked, jnp.arange(start, start + count)))
     return h, [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(count)]
 
 
 def _repeats(modules: Sequence[LocalModule], whole, start: int, h) -> int:
     """How many modules from `start` on are equal and map `h` to something of its own shape."""
-    module, (own, states) = modules[start], _variables(whole, start)
+    module, (own, states) = modules[start], variables(whole[0], whole[1], start)
     y = jax.eval_shape(lambda: module.block.apply(own[0], states[0], h, train=True)[0])
     if y != _shapes(h):
         return 1
     end = start + 1
     while end < len(modules) and modules[end] == module:
-        if _shapes(_variables(whole, end)) != _shapes((own, states)):
+        if _shapes(variables(whole[0], whole[1], end)) != _shapes((own, states)):
             break
         end += 1
     return end - start
@@ -195,12 +247,16 @@ def _shapes(tree: PyTree) -> PyTree:
     return jax.eval_shape(lambda: tree)
 
 
-def _variables(whole, number: int):
-    return _own_params(whole[0], str(number)), _own(whole[1], str(number))
+def variables(params: Params, state: State, number: int):
+    """((block's, head's parameters), (block's, head's states)) of a module, by its number."""
+    return _own_params(params, str(number)), _own(state, str(number))
 
 
-def _assembled(modules: Sequence[LocalModule], learned: list) -> tuple[Params, State, Metrics]:
-    """What the modules learned as one tree of gradients, one of states and the metrics."""
+def assembled(modules: Sequence[LocalModule], learned: list) -> tuple[Params, State, Metrics]:
+    """What the modules learned as one tree of gradients, one of states and the metrics.
+
+    Each entry of `learned` is `((block's, head's gradients), (block's, head's states), metrics)`.
+    """
     grads, head_grads, states, head_states, metrics = {}, {}, {}, {}, {}
     for i, (module, (own_grads, new, local)) in enumerate(zip(modules, learned, strict=True)):
         name = str(i)

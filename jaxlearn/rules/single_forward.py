@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxlearn.core import CONTEXT, Batch, Key, Model, Params, PyTree, Rule, State, trees
-from jaxlearn.models.gnn import nodes_of, row_norm
-from jaxlearn.objectives import cross_entropy
+from jaxlearn.core import CONTEXT, Batch, Model, Params, PyTree, Rule, State
+from jaxlearn.models.gnn import nodes_of, norm_nodes, row_norm
+from jaxlearn.objectives import LayerTask, cross_entropy
+from jaxlearn.rules.graph_layer import graph_layer, normalised
 from jaxlearn.rules.local_learning import LocalModule, local_learning
 
 
@@ -42,7 +43,7 @@ def virtual_nodes() -> Prototypes:
     def read(x: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return x.rows[batch["inputs"]], x.rows[batch[CONTEXT]["virtual"]]
 
-    return Prototypes(nodes_of, read, lambda x: x._replace(rows=row_norm(x.rows)))
+    return Prototypes(nodes_of, read, norm_nodes)
 
 
 def virtual_examples(classes: int, *, seed: int = 0) -> Prototypes:
@@ -90,6 +91,23 @@ def single_forward(
         >>> rule.predict(params, state, tiny_batch())[0].sum(-1).round(4)[:3].tolist()
         [2.0, 2.0, 2.0]
     """
+    task = prototype_task(prototypes, temperature)
+
+    def combine(layers: list[PyTree], batch: Batch) -> jax.Array:
+        return jnp.sum(jnp.stack([task.vote(x, batch) for x in layers]), 0)
+
+    modules = [LocalModule(normalised(block, prototypes.norm), task.objective) for block in blocks]
+    return local_learning(modules, inputs=prototypes.enter, combine=combine)
+
+
+def prototype_task(prototypes: Prototypes, temperature: float = 1.0) -> LayerTask:
+    """What single-forward asks of every layer: to tell the classes apart by its prototypes.
+
+    The loss is `CE(H V^T / temperature, labels)`, the vote `softmax(H V^T)`.
+
+    Raises:
+        ValueError: when the temperature is not positive.
+    """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, found {temperature}")
 
@@ -100,11 +118,7 @@ def single_forward(
     def objective(x: PyTree, batch: Batch):
         return cross_entropy(logits(x, batch) / temperature, batch)
 
-    def combine(layers: list[PyTree], batch: Batch) -> jax.Array:
-        return jnp.sum(jnp.stack([jax.nn.softmax(logits(x, batch)) for x in layers]), 0)
-
-    modules = [LocalModule(normalised(block, prototypes.norm), objective) for block in blocks]
-    return local_learning(modules, inputs=prototypes.enter, combine=combine)
+    return LayerTask(objective, lambda x, batch: jax.nn.softmax(logits(x, batch)))
 
 
 def graph_stage(
@@ -116,29 +130,7 @@ def graph_stage(
     `advance(params, state, context)` puts the layer's output in their place
     (`procedures.layerwise.Stage`).
     """
-    inner = normalised(block, virtual_nodes().norm)
-
-    def advance(params: Params, state: State, context: PyTree) -> PyTree:
-        nodes = nodes_of({CONTEXT: context})
-        y, _ = inner.apply(params["0"], trees.part(state, "0"), nodes)
-        return context | {"features": y.rows}
-
-    return single_forward([block], virtual_nodes(), temperature=temperature), advance
-
-
-def normalised(block: Model, norm: Callable[[PyTree], PyTree]) -> Model:
-    """The block behind a row normalisation, `block(x / (||x||_2 + 1e-8))`.
-
-    Without it a layer could read the class from the lengths that the layer before produced.
-    """
-
-    def init(key: Key, x: PyTree) -> tuple[Params, State]:
-        return block.init(key, norm(x))
-
-    def apply(params: Params, state: State, x: PyTree, *, train: bool = False, key=None):
-        return block.apply(params, state, norm(x), train=train, key=key)
-
-    return Model(init, apply)
+    return graph_layer(block, prototype_task(virtual_nodes(), temperature))
 
 
 def examples() -> dict[str, Rule]:

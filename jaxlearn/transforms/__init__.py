@@ -5,9 +5,23 @@ update: `granet(optax.adam(1e-3), ...)` is itself a transformation.
 """
 
 from jaxlearn.transforms.gmp import gmp
+from jaxlearn.transforms.gradient_noise import gradient_noise, noisy
 from jaxlearn.transforms.granet import granet
+from jaxlearn.transforms.relinear import penalize_quadratic, shrink_gradients, shrink_weights
 from jaxlearn.transforms.rigl import rigl, rigl_itop
 from jaxlearn.transforms.set import sparse_evolutionary
 from jaxlearn.transforms.static_sparse import static_sparse
 
-__all__ = ["gmp", "granet", "rigl", "rigl_itop", "sparse_evolutionary", "static_sparse"]
+__all__ = [
+    "gmp",
+    "gradient_noise",
+    "granet",
+    "noisy",
+    "penalize_quadratic",
+    "rigl",
+    "rigl_itop",
+    "shrink_gradients",
+    "shrink_weights",
+    "sparse_evolutionary",
+    "static_sparse",
+]

@@ -1,6 +1,7 @@
 """ForwardGNN: memory of the two methods, what is reported per depth, and how claims are judged."""
 
 import dataclasses
+from typing import get_args
 
 import jax
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from experiments import forwardgnn
 from experiments.harness import Measured, Run
+from experiments.parts import forwardgnn_problems as problems
 from jaxlearn.data.node_batches import node_batch
+from jaxlearn.data.splits import kfold_split
 from jaxlearn.data.virtual_nodes import augment_with_virtual_nodes
 
 TINY = dataclasses.replace(forwardgnn.EXPERIMENT.presets["smoke"], depths=(2, 3, 4))
@@ -18,7 +21,7 @@ def bytes_by_depth(method: str) -> list[float]:
     config = dataclasses.replace(TINY, method=method)
     graph, ids = forwardgnn.read(config), np.arange(76)
     whole = augment_with_virtual_nodes(graph, ids, jax.random.key(0))
-    context = forwardgnn.context(config, whole) | {"virtual": np.arange(120, 123)}
+    context = problems.context(config, whole) | {"virtual": np.arange(120, 123)}
     batch = node_batch(ids, graph.labels, context)
     return [forwardgnn.step_megabytes(config, batch, depth) for depth in config.depths]
 
@@ -87,9 +90,85 @@ def test_claims_follow_the_figures():
     assert judged({"accuracy_2": 80.0}, {"accuracy_2": 82.0}) == {"two-layers": True}
 
 
+@pytest.mark.parametrize(("la", "vn", "holds"), [(84, 75, True), (82, 89, False)])
+def test_claims_on_forward_forward_follow_the_figures(la, vn, holds):
+    figures = {
+        "single-forward gcn": {"accuracy_2": [88.0]},
+        "backprop gcn": {"accuracy_2": [87.0]},
+        "ff-label-appending gcn": {"accuracy_2": [la]},
+        "ff-virtual-nodes gcn": {"accuracy_2": [vn]},
+    }
+    found = {claim.id: claim.holds for claim in forwardgnn.claims(Measured(figures))}
+    assert found.pop("two-layers")
+    assert found == {"above-virtual-nodes": holds, "near-label-appending": holds}
+
+
+def posed(method: str, graph):
+    config = dataclasses.replace(TINY, method=method, sparse_features=False)
+    return problems.pose(config, graph, 1, jax.random.key(0))
+
+
+ON_NODES = [m for m in get_args(forwardgnn.Method) if not m.startswith("link")]
+
+
+@pytest.mark.parametrize("method", ON_NODES)
+def test_hidden_labels_are_nowhere_in_what_a_method_sees(method):
+    graph = forwardgnn.read(TINY)
+    split = kfold_split(len(graph.labels), 1)
+    want = posed(method, graph)
+    for hidden, parts in ((split.test, 3), (split.validation, 2)):
+        labels = graph.labels.copy()
+        labels[hidden] = (labels[hidden] + 1) % 3
+        found = posed(method, graph._replace(labels=labels))
+        for one, other in zip(want[:parts], found[:parts], strict=True):
+            jax.tree.map(np.testing.assert_array_equal, one["context"], other["context"])
+
+
+def test_links_to_be_predicted_carry_no_messages():
+    problem = posed("link-ce", forwardgnn.read(TINY))
+    for batch in problem[:3]:
+        pattern = batch["context"]["matrix"].pattern
+        along = set(zip(np.asarray(pattern.rows), np.asarray(pattern.indices), strict=True))
+        asked = {tuple(pair) for pair in batch["inputs"][:, 0].tolist()}
+        assert bool(along & asked) == (batch is problem.train)
+        assert not along & {tuple(pair) for pair in batch["inputs"][:, 1].tolist()}
+
+
+def test_layers_of_top_to_loss_are_clipped_one_by_one():
+    config = dataclasses.replace(TINY, method="sf-top-to-loss", weight_decay=0.0)
+    tx = problems.optimiser(config, 2)
+    params = {"0": np.ones(4, np.float32), "1": np.ones(4, np.float32)}
+    grads = {"0": np.full(4, 1e3, np.float32), "1": np.full(4, 0.01, np.float32)}
+    _, state = tx.update(grads, tx.init(params), params)
+    first = jax.tree.leaves(state.inner_states["0"], is_leaf=lambda x: hasattr(x, "mu"))
+    second = jax.tree.leaves(state.inner_states["1"], is_leaf=lambda x: hasattr(x, "mu"))
+    np.testing.assert_allclose(np.linalg.norm(first[0].mu["0"]), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(second[0].mu["1"], 1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "decays"), [("link-ce", True), ("link-ce-top-to-input", False)])
+def test_only_links_with_top_down_signals_have_no_weight_decay(method, decays):
+    tx = problems.optimiser(dataclasses.replace(TINY, method=method), 1)
+    weights = {"0": np.ones(2, np.float32)}
+    updates, _ = tx.update({"0": np.zeros(2, np.float32)}, tx.init(weights), weights)
+    assert bool(np.any(updates["0"])) == decays
+
+
+def test_the_area_under_the_curve_is_that_of_all_test_links_in_percent():
+    problem = posed("link-ce", forwardgnn.read(TINY))
+    scores = np.random.default_rng(0).normal(size=(50, 2))
+    found = problems.measure(problem, scores)
+    np.testing.assert_allclose(
+        found, 100 * problem.score(jax.numpy.asarray(scores), {}).mean(), rtol=1e-5
+    )
+    assert problems.measure(problem, np.array([[1.0, 0.0]])) == 100
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("variant_depths", (0, 1), "variant_depths"),
+        ("clip", 0.0, "clip=0.0"),
         ("depths", (), "name at least one"),
         ("depths", (0,), "each 1 or more"),
         ("patience", 0, "patience=0"),

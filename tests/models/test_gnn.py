@@ -7,7 +7,7 @@ import pytest
 
 from jaxlearn.core import from_linen
 from jaxlearn.models import gnn
-from jaxlearn.models.layers.sparse import from_dense, to_dense
+from jaxlearn.models.layers.sparse import from_dense, interleaved, to_dense
 
 N, F, WIDTH = 9, 6, 8
 
@@ -139,3 +139,55 @@ def test_reading_at_nodes_gives_their_rows():
 def test_attention_refuses_a_width_that_heads_cannot_share():
     with pytest.raises(ValueError, match="width 7 is no multiple of the 4 heads"):
         from_linen(gnn.GAT(7)).init(jax.random.key(0), nodes("gat"))
+
+
+def one_pass_at_a_time(apply, kind: str, rows, matrices) -> np.ndarray:
+    """`[N, P, WIDTH]`, every pass through the layer by itself."""
+    return np.stack([apply(gnn.Nodes(rows[:, p], m)) for p, m in enumerate(matrices)], axis=1)
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_passes_go_through_a_layer_together_as_they_do_alone(kind):
+    rng, x = np.random.default_rng(4), nodes(kind)
+    shared, own = x.rows, rng.normal(size=(N, 3, 2)).astype(np.float32)
+    rows = np.concatenate([np.repeat(shared[:, None], 3, 1), own], -1)
+    apply, _ = layer(kind, gnn.Nodes(rows[:, 0], x.matrix))
+    want = one_pass_at_a_time(apply, kind, rows, [x.matrix] * 3)
+    np.testing.assert_allclose(apply(x._replace(rows=rows)), want, atol=1e-5)
+    for left in (shared, from_dense(shared)):
+        given = x._replace(rows=gnn.beside(left, jnp.asarray(own)))
+        np.testing.assert_allclose(apply(given), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ORACLES)
+def test_passes_may_differ_in_their_edges(kind):
+    matrices = [gnn.MATRICES[kind](*np.nonzero(adjacency(seed)), N) for seed in range(3)]
+    shared = np.random.default_rng(1).normal(size=(N, F)).astype(np.float32)
+    apply, _ = layer(kind, gnn.Nodes(shared, matrices[0]))
+    want = one_pass_at_a_time(apply, kind, np.repeat(shared[:, None], 3, 1), matrices)
+    found = apply(gnn.Nodes(shared, interleaved(matrices, shared=True)))
+    np.testing.assert_allclose(found.reshape(N, 3, WIDTH), want, atol=1e-5)
+    rows = np.random.default_rng(2).normal(size=(N, 3, F)).astype(np.float32)
+    want = one_pass_at_a_time(apply, kind, rows, matrices)
+    found = apply(gnn.Nodes(rows.reshape(-1, F), interleaved(matrices, shared=False)))
+    np.testing.assert_allclose(found.reshape(N, 3, WIDTH), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("passes", [(), (4,)])
+def test_row_norm_of_two_parts_is_that_of_whole_rows(passes):
+    rng = np.random.default_rng(5)
+    left = np.where(rng.random((N, F)) < 0.5, rng.normal(size=(N, F)), 0).astype(np.float32)
+    right = rng.normal(size=(N, *passes, 3)).astype(np.float32)
+    repeated = np.broadcast_to(left.reshape(N, *[1] * len(passes), F), (*right.shape[:-1], F))
+    whole = np.concatenate([repeated, right], -1).astype(np.float64)
+    whole /= np.linalg.norm(whole, axis=-1, keepdims=True)
+    kernel = rng.normal(size=(F + 3, 5)).astype(np.float32)
+    for kept in (left, from_dense(left)):
+        normed = gnn.row_norm(gnn.beside(kept, jnp.asarray(right)))
+        np.testing.assert_allclose(gnn.times(normed, kernel), whole @ kernel, atol=1e-5)
+
+
+def test_every_pass_is_normalised_by_itself():
+    rows = np.random.default_rng(6).normal(size=(N, 3, F)).astype(np.float32)
+    found = gnn.norm_nodes(nodes("gcn", rows)).rows
+    np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-5)

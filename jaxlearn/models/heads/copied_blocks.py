@@ -1,6 +1,6 @@
 """Heads made of copies of layers of the primary network (AugLocal; Ma et al., ICLR 2024)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -63,18 +63,20 @@ class CopiedBlocks(linen.Module):
         classes: number of logits.
         normalize: normalise the pooled features.
         sync: batch statistics over all devices, see `BatchNorm`.
+        block: `block(width, stride, sync)` makes one block.
     """
 
     blocks: tuple[tuple[int, int], ...]
     classes: int
     normalize: bool = False
     sync: bool = False
+    block: Callable[..., linen.Module] = BasicBlock
 
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, classes]`."""
         for width, stride in self.blocks:
-            x = BasicBlock(width, stride, self.sync)(x, train)
+            x = self.block(width, stride, self.sync)(x, train)
         if not self.normalize:
             return Classifier(self.classes)(x)
         x = BatchNorm(self.sync)(x.mean((1, 2)), train)
@@ -82,17 +84,34 @@ class CopiedBlocks(linen.Module):
 
 
 def copied_blocks_head(
-    widths: Sequence[int], layer: int, selected: Sequence[int], classes: int, *, sync: bool = False
+    widths: Sequence[int],
+    layer: int,
+    selected: Sequence[int],
+    classes: int,
+    *,
+    block: Callable[..., linen.Module] = BasicBlock,
+    normalize: bool | None = None,
+    sync: bool = False,
 ) -> Model:
     """The head of `layer` in a ResNet of these layer widths.
 
-    A head of a single block normalises its pooled features, as the authors' code does. Heads that
-    are alike are one and the same `Model` (see `loop` of `local_learning`).
+    Heads that are alike are one and the same `Model` (see `loop` of `local_learning`).
+
+    Args:
+        widths: of every layer of the network; for bottleneck blocks, of their middle.
+        layer: the layer whose output enters the head.
+        selected: numbers of the copied layers, ascending.
+        classes: number of logits.
+        block: the kind of block, such as `models.imagenet_resnet.Bottleneck`.
+        normalize: normalise the pooled features, by default those of a single block, as in the
+            authors' code for CIFAR (for ImageNet it never does).
+        sync: batch statistics over all devices.
     """
     plan = head_plan(widths, layer, selected)
-    return _head(tuple((copy.width, copy.stride) for copy in plan), classes, sync)
+    shapes = tuple((copy.width, copy.stride) for copy in plan)
+    return _head(shapes, classes, len(shapes) <= 1 if normalize is None else normalize, sync, block)
 
 
 @lru_cache
-def _head(blocks: tuple[tuple[int, int], ...], classes: int, sync: bool) -> Model:
-    return from_linen(CopiedBlocks(blocks, classes, normalize=len(blocks) <= 1, sync=sync))
+def _head(blocks: tuple[tuple[int, int], ...], classes: int, normalize: bool, sync: bool, block):
+    return from_linen(CopiedBlocks(blocks, classes, normalize, sync, block))

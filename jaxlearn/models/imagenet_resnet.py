@@ -1,0 +1,104 @@
+"""The residual networks for ImageNet (He et al., CVPR 2016, table 1) as lists of layers.
+
+One layer is the stem or one residual block. Block weights are `N(0, 2 / (size^2 channels out))`.
+"""
+
+from collections.abc import Sequence
+
+import jax
+from flax import linen
+
+from jaxlearn.core import Model, from_linen
+from jaxlearn.models.cifar_resnet import BasicBlock, conv
+from jaxlearn.models.layers.batch_norm import BatchNorm
+
+RESNET34 = (3, 4, 6, 3)
+"""Basic blocks per stage of ResNet-34, 17 layers with the stem."""
+RESNET101 = (3, 4, 23, 3)
+"""Bottleneck blocks per stage of ResNet-101, 34 layers with the stem."""
+RESNET152 = (3, 8, 36, 3)
+"""Bottleneck blocks per stage of ResNet-152, 51 layers with the stem."""
+WIDTHS = (64, 128, 256, 512)
+"""Channels of the four stages; for bottleneck blocks inside, four times as many come out."""
+
+
+class ImageNetStem(linen.Module):
+    """`max pool 3x3/2(relu(BN(conv7x7/2(x))))`: a quarter of the side.
+
+    Attributes:
+        width: output channels.
+        sync: statistics over all devices, see `BatchNorm`.
+    """
+
+    width: int
+    sync: bool = False
+
+    @linen.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map `[batch, H, W, C]` to `[batch, H / 4, W / 4, width]`."""
+        x = linen.relu(BatchNorm(self.sync)(conv(self.width, 7, 2)(x), train))
+        return linen.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+class Bottleneck(linen.Module):
+    """`relu(BN(1x1) relu(BN(3x3)) relu(BN(1x1)) x + shortcut(x))`, stride in the 3 x 3.
+
+    The shortcut is the identity, or `BN(conv1x1(x))` where the shape changes.
+
+    Attributes:
+        width: channels inside; `4 * width` come out.
+        stride: 2 halves height and width.
+        sync: statistics over all devices, see `BatchNorm`.
+    """
+
+    width: int
+    stride: int = 1
+    sync: bool = False
+
+    @linen.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, 4 * width]`."""
+        out = 4 * self.width
+        y = linen.relu(BatchNorm(self.sync)(conv(self.width, 1)(x), train))
+        y = linen.relu(BatchNorm(self.sync)(conv(self.width, 3, self.stride)(y), train))
+        y = BatchNorm(self.sync)(conv(out, 1)(y), train)
+        if self.stride != 1 or x.shape[-1] != out:
+            x = BatchNorm(self.sync)(conv(out, 1, self.stride)(x), train)
+        return linen.relu(x + y)
+
+
+def imagenet_resnet(
+    blocks: Sequence[int] = RESNET34,
+    widths: Sequence[int] = WIDTHS,
+    *,
+    bottleneck: bool = False,
+    sync: bool = False,
+) -> list[Model]:
+    """The layers of a ResNet for ImageNet without the classifier (`cifar_resnet.classifier`).
+
+    `cifar_resnet.layer_widths(blocks, widths)` are the widths for AugLocal's heads. Blocks that
+    are alike are one and the same `Model` (see `loop` of `local_learning`).
+
+    Args:
+        blocks: residual blocks of each stage.
+        widths: channels of each stage; every stage but the first halves height and width.
+        bottleneck: blocks of three convolutions instead of two.
+        sync: batch statistics over all devices instead of each device's own examples.
+
+    Raises:
+        ValueError: when `blocks` and `widths` have different lengths.
+
+    Example:
+        >>> len(imagenet_resnet()), len(imagenet_resnet(RESNET101, bottleneck=True))
+        (17, 34)
+    """
+    if len(blocks) != len(widths):
+        raise ValueError(
+            f"every stage needs a width: found {len(blocks)} stages and {len(widths)} widths"
+        )
+    kind = Bottleneck if bottleneck else BasicBlock
+    layers = [from_linen(ImageNetStem(widths[0], sync))]
+    for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
+        first = from_linen(kind(width, 2 if stage > 0 else 1, sync))
+        layers += [first, *[from_linen(kind(width, 1, sync))] * (count - 1)]
+    return layers

@@ -1,0 +1,119 @@
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.gbnn import (
+    METHODS,
+    PRESETS,
+    SMALL_SETS,
+    Config,
+    claims,
+    error,
+    grown,
+    loss_of,
+    problem,
+    program,
+    rows,
+    table,
+)
+from experiments.harness import Measured
+
+CLASSED = SMALL_SETS[:4]
+
+
+def measured(gbnn=95.0, half=94.5, random_half=80.0, rmse=1.0, head=92.0, deep=92.0):
+    found = {}
+    for name in SMALL_SETS:
+        for method in METHODS:
+            if name in CLASSED:
+                score = gbnn if method == "gbnn" else 96.0
+                row = {"accuracy": [score], "accuracy random half": [random_half]}
+                row["accuracy half"] = [half]
+            else:
+                row = {"rmse": [rmse if method == "gbnn" else 1.0]}
+            found[f"{name}, {method}"] = row
+    found["digits, deep"] = {"accuracy": [deep], "accuracy linear head": [head]}
+    return Measured(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "failing"),
+    [
+        ({}, set()),
+        ({"rmse": 1.2}, set()),
+        ({"gbnn": 93.9}, {"as-good-as-joint-training"}),
+        ({"half": 93.9}, {"half-the-units-suffice"}),
+        ({"half": 96.1}, {"does-not-overgrow"}),
+        ({"random_half": 95.6}, {"random-halves-lose-more"}),
+        ({"deep": 90.9}, {"on-deep-features"}),
+    ],
+)
+def test_claims_fail_by_their_margins(changed, failing):
+    assert {claim.id for claim in claims(measured(**changed)) if not claim.holds} == failing
+
+
+def test_rows_cover_losses_and_methods_without_published_numbers():
+    for preset in PRESETS.values():
+        assert not any(row.paper for row in rows(preset))
+    assert len(rows(PRESETS["small"])) == 6 * 4 + 1
+    paper = {row.config.dataset for row in rows(PRESETS["paper"])}
+    assert {"power", "kin8nm", "sonar", "iris"} <= paper
+    assert len(paper) == 5 + 13 + 7
+
+
+def test_folds_are_scaled_and_coded_by_their_training_parts():
+    config = replace(PRESETS["smoke"], dataset="diabetes", used=2)
+    made, loss = problem(config, [0, 1])
+    assert made.x["train"].shape[0] == 4
+    np.testing.assert_allclose(made.x["train"].mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose(made.y["train"].std(1), 1, rtol=1e-5)
+    t = table("diabetes", 600)[1]
+    back = made.y["test"][0] * made.scale[0]
+    assert np.ptp(back) <= np.ptp(t) * (1 + 1e-5)
+    assert loss.predict(jnp.ones(1)) == 1
+
+
+def test_losses_and_errors_follow_the_targets():
+    assert loss_of(np.array([0, 1], np.int32)).kappa == 2
+    assert loss_of(np.array([0, 2], np.int32)).initial(jnp.eye(3)).tolist() == [0, 0, 0]
+    signs = np.array([[1.0], [-1.0]])
+    assert error(np.array([[[2.0], [3.0]]]), signs, np.ones(1)).tolist() == [50.0]
+    hot = np.eye(3)[[0, 2]]
+    assert error(hot[::-1], hot, np.float32(1)) == 100
+    assert error(np.array([[0.0], [2.0]]), np.array([[1.0], [1.5]]), 2.0) == pytest.approx(
+        2 * np.sqrt((1 + 0.25) / 2)
+    )
+
+
+def test_boosting_is_chosen_on_validation_and_reports_its_first_half(monkeypatch):
+    """Curves made up: the second rate is best on validation, and its test curve is reported."""
+    config = replace(PRESETS["smoke"], rates=(0.5, 1.0), stage_units=(1,), units=4)
+    made, loss = problem(config, [0])
+    truth = {part: made.y[part][0] for part in ("validation", "test")}
+
+    def curves(*_):
+        found = []
+        for part, wrong in (("validation", (1, 0)), ("test", (0, 2))):
+            scores = np.zeros((1, 2, 5, *truth[part].shape))
+            for rate, count in enumerate(wrong):
+                scores[0, rate, :] = truth[part]
+                scores[0, rate, 4, :count] = -truth[part][:count]
+            found.append(scores)
+        return found
+
+    monkeypatch.setattr("experiments.gbnn._curves", curves)
+    found = grown(config, made, loss, None)
+    assert found[" half"] == 0
+    assert found[""] == pytest.approx(100 * 2 / len(truth["test"]))
+
+
+def test_wrong_configs_are_refused_and_the_stage_divides_over_a_pod():
+    with pytest.raises(ValueError, match="unknown dataset 'mnist'"):
+        Config(dataset="mnist")
+    with pytest.raises(ValueError, match="used <= folds"):
+        Config(used=6)
+    made = program(PRESETS["paper"])
+    assert made.batch["inputs"].shape[0] % 256 == 0
+    assert made.state.params.rho.shape == (50,)

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.gradient_noise import (
+    EXPERIMENT,
+    PRESETS,
+    Config,
+    claims,
+    held_out,
+    program,
+    rows,
+    stream,
+    train,
+)
+from experiments.harness import Measured, Run
+
+GOOD = {
+    "zeros": {"mean": [10.0], "best": [10.0], "weight": [0.0], "classes": [1.0]},
+    "zeros, noise": {"mean": [40.0], "best": [55.0]},
+    "simple": {"mean": [10.0]},
+    "simple, noise": {"mean": [60.0]},
+    "simple, constant noise": {"mean": [30.0]},
+    "he": {"mean": [90.0]},
+    "he, noise": {"mean": [50.0]},
+    "he, little noise": {"mean": [86.0]},
+}
+
+
+def failing(**changed):
+    rows = {name: dict(row) for name, row in GOOD.items()}
+    for name, row in changed.items():
+        rows[name.replace("_noise", ", noise")] |= row
+    return {claim.id for claim in claims(Measured(rows)) if not claim.holds}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, set()),
+        ({"zeros": {"weight": [1e-30]}}, {"zeros-stay-zeros"}),
+        ({"zeros": {"classes": [2.0]}}, {"zeros-stay-zeros"}),
+        ({"zeros_noise": {"best": [49.0]}}, {"noise-trains-zeros"}),
+        ({"simple": {"mean": [41.0]}}, {"noise-helps-a-simple-start"}),
+        ({"he": {"mean": [92.0]}}, {"good-starts-need-none"}),
+        ({"simple_noise": {"mean": [45.0]}}, {"annealing-helps"}),  # 35 above no noise
+    ],
+)
+def test_claims_fail_by_their_margins(changed, expected):
+    assert failing(**changed) == expected
+
+
+def test_no_published_number_is_printed_and_the_paper_preset_has_its_settings():
+    made = rows(PRESETS["paper"])
+    assert not any(row.paper for row in made)
+    names = [row.name for row in made]
+    for initial in ("simple, no clipping", "simple, clip 100", "simple, clip 10", "zeros, clip 10"):
+        assert {initial, *(f"{initial}, noise {eta}" for eta in (0.01, 0.3, 1))} <= set(names)
+    assert "simple, clip 10, dropout" in names
+    assert sum(name.startswith("bAbI") for name in names) == 40
+    deep = made[0].config
+    assert (deep.layers, deep.width, deep.restarts) == (20, 50, 20)
+
+
+def test_smoke_touches_every_initialisation_optimizer_and_task():
+    configs = [row.config for row in rows(PRESETS["smoke"])]
+    assert {c.initial for c in configs} == {"zeros", "simple", "he", "sussillo_abbott"}
+    assert {c.optimizer for c in configs} == {"sgd", "momentum", "adam"}
+    assert {c.task for c in configs} == {"mlp", "neural_gpu", "memory"}
+    assert 0.0 in {c.clip for c in configs}
+    assert any(c.dropout for c in configs)
+
+
+def test_multiplication_grows_in_training_and_is_tested_on_longer_numbers():
+    config = Config(task="neural_gpu", digits=4, steps=80, batch=2)
+    digits = [int((stream(config, 1)(step)["labels"][0] > 0).sum()) // 2 for step in (0, 30, 79)]
+    assert digits == [1, 4, 4]
+    validation, test = held_out(config)
+    assert [(part["labels"][0] > 0).sum() for part in (validation, test)] == [8, 12]
+    assert not np.array_equal(stream(config, 1)(0)["inputs"], stream(config, 2)(0)["inputs"])
+
+
+def test_restarts_are_judged_by_validation_and_counted(tmp_path):
+    config = replace(PRESETS["smoke"], layers=2, width=8, steps=3, restarts=2)
+    found = train(config, [0, 1], Run(tmp_path))
+    assert sorted(found) == [0, 1]
+    for metrics in found.values():
+        assert set(metrics) == {"best", "mean", "success", "weight", "classes"}
+        assert metrics["success"] in (0.0, 50.0, 100.0)
+
+
+def test_wrong_configs_are_refused_and_the_step_divides_over_a_pod():
+    with pytest.raises(ValueError, match="eta, gamma and clip"):
+        Config(eta=-1.0)
+    with pytest.raises(ValueError, match="restarts must be at least 1"):
+        Config(restarts=0)
+    made = program(EXPERIMENT.presets["paper"])
+    assert made.batch["inputs"].shape == (64 * 256, 28, 28, 1)
