@@ -117,13 +117,7 @@ SMOKE = replace(
 
 def rule_of(config: Config) -> Any:
     """The row's rule over images with values 0 to 255."""
-    from functools import partial
-
-    import jax.numpy as jnp
-
-    from jaxlearn.core import prepared, stack
-    from jaxlearn.data.augment import augment, compose, random_crop, random_flip
-    from jaxlearn.data.cifar10 import MEAN, STD
+    from jaxlearn.core import stack
     from jaxlearn.models.cifar_resnet import cifar_resnet, classifier, layer_widths
     from jaxlearn.models.heads.copied_blocks import copied_blocks_head
     from jaxlearn.models.heads.dgl import dgl_head
@@ -151,12 +145,25 @@ def rule_of(config: Config) -> Any:
         ),
     }
 
+    return over_images(make[config.method](), config)
+
+
+def over_images(rule: Any, config: Config) -> Any:
+    """A rule for normalised images, cropped and flipped in training, over values 0 to 255."""
+    from functools import partial
+
+    import jax.numpy as jnp
+
+    from jaxlearn.core import prepared
+    from jaxlearn.data.augment import augment, compose, random_crop, random_flip
+    from jaxlearn.data.cifar10 import MEAN, STD
+
     def normalise(batch: dict[str, Any]) -> dict[str, Any]:
         scaled = jnp.asarray(batch["inputs"], jnp.float32) / 255
         return batch | {"inputs": (scaled - jnp.array(MEAN)) / jnp.array(STD)}
 
     move = partial(augment, transform=compose(random_crop(config.pad), random_flip))
-    return prepared(make[config.method](), normalise, move)
+    return prepared(rule, normalise, move)
 
 
 def transform_of(config: Config, steps_per_epoch: int) -> Any:
@@ -196,13 +203,24 @@ def read(config: Config) -> Any:
 
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
     """Train one seed and score its last epoch on the test images, in percent."""
+    name, settings = config.method, asdict(config)
+    return {"accuracy": train_rule(rule_of(config), config, seed, run, name, settings)}
+
+
+def train_rule(
+    rule: Any, config: Config, seed: int, run: Run, name: str, settings: dict[str, Any]
+) -> float:
+    """Train any rule over images by the config's protocol; its accuracy on the test images, in %.
+
+    settings: what the workdir belongs to, the seed aside.
+    """
     import jax
 
     from jaxlearn.core import make_state, make_step
     from jaxlearn.data.batches import batches, padded
     from jaxlearn.runtime import data_mesh, evaluator, fit
 
-    data, rule = read(config), rule_of(config)
+    data = read(config)
     stream = batches(data.train, config.batch, seed=seed)
     tx = transform_of(config, stream.steps_per_epoch)
     mesh = data_mesh() if len(jax.devices()) > 1 else None
@@ -216,14 +234,14 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
         steps=config.epochs * stream.steps_per_epoch,
         mesh=mesh,
         workdir=run.folder(seed),
-        config=asdict(config) | {"seed": seed},
+        config=settings | {"seed": seed},
         progress=run.progress,
-        name=config.method,
+        name=name,
     )
     correct = lambda outputs, batch: outputs.argmax(-1) == batch["labels"]
     tests = padded(data.test, min(500, len(data.test["labels"])))
     evaluate = evaluator(rule.predict, {"accuracy": correct}, tests, mesh)
-    return {"accuracy": 100 * evaluate(fitted.state)["accuracy"]}
+    return 100 * evaluate(fitted.state)["accuracy"]
 
 
 PUBLISHED = {"backprop": 94.61, "auglocal, d = 6": 93.96}
@@ -289,12 +307,17 @@ def claims(measured: Measured) -> list[Claim]:
 
 def program(config: Config) -> Program:
     """The config's step on a whole batch, AugLocal with the deepest heads by default."""
+    return abstract_program(rule_of(config), config)
+
+
+def abstract_program(rule: Any, config: Config) -> Program:
+    """The step of any rule over a whole batch of images, from shapes alone."""
     import jax
     import jax.numpy as jnp
 
     from jaxlearn.core import make_state, make_step
 
-    rule, tx = rule_of(config), transform_of(config, 50_000 // config.batch)
+    tx = transform_of(config, 50_000 // config.batch)
     size, side = config.batch, config.image
     batch = {
         "inputs": jax.ShapeDtypeStruct((size, side, side, 3), jnp.uint8),
@@ -307,23 +330,24 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """One step of every row of the small preset."""
+    return Bench({row.name: timed_program(rule_of(row.config), row.config) for row in rows(SMALL)})
+
+
+def timed_program(rule: Any, config: Config) -> Program:
+    """The step of any rule over a batch of random images."""
     import jax
     import numpy as np
 
     from jaxlearn.core import make_state, make_step
 
-    random = np.random.default_rng(0)
+    random, size, side = np.random.default_rng(0), config.batch, config.image
     batch = {
-        "inputs": random.uniform(0, 255, (128, 16, 16, 3)).astype(np.float32),
-        "labels": random.integers(0, CLASSES, 128).astype(np.int32),
-        "index": np.arange(128, dtype=np.int32),
+        "inputs": random.uniform(0, 255, (size, side, side, 3)).astype(np.float32),
+        "labels": random.integers(0, CLASSES, size).astype(np.int32),
+        "index": np.arange(size, dtype=np.int32),
     }
-    programs = {}
-    for row in rows(SMALL):
-        rule, tx = rule_of(row.config), transform_of(row.config, 78)
-        state = make_state(rule, tx, jax.random.key(0), batch)
-        programs[row.name] = Program(make_step(rule, tx), state, batch)
-    return Bench(programs)
+    tx = transform_of(config, 78)
+    return Program(make_step(rule, tx), make_state(rule, tx, jax.random.key(0), batch), batch)
 
 
 EXPERIMENT = Experiment(

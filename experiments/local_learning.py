@@ -1,0 +1,302 @@
+"""Every local and forward-only rule beside backprop: one network, one data set, equal epochs.
+
+Expected (`small`): no table of seeds 0 to 2 is committed yet. Most of its time goes into compiling
+deep networks for a TPU; `--config.depths 8` leaves out the deepest.
+
+    python -m experiments table local-learning --preset small
+
+No paper has this table. All rules teach the same dense ReLU network on MNIST (or digits, in
+`smoke`) with the same optimiser, batches and epochs; nothing was tuned for any of them, so a rule
+that needs another learning rate than the others is shown at a disadvantage.
+
+`accuracy` is test accuracy in percent after the last step. What a training step costs is read from
+the compiler for a network as wide as `cost_width` and a batch of `cost_batch`: `tpu_mb_L` are the
+temporaries in 10^6 bytes of a step with L hidden layers on one TPU v5e chip (main memory only; none
+where libtpu is not installed), `cpu_mb_L` the same from the compiler for this machine's CPU, and
+`gflop` its operations per step in 10^9, with the first of these L. `step_ratio` is the time of a
+step as trained here over that of backprop, timed in turn.
+
+Deviations from the papers are listed in `DEVIATIONS`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.parts.local_rules import CLASSES, RULES, rule_of
+from jaxlearn.core import Rule, make_state, make_step
+from jaxlearn.data import load
+from jaxlearn.data.batches import batches, padded
+from jaxlearn.data.duration import steps as steps_of
+from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
+from jaxlearn.runtime import evaluator, fit
+
+DEVIATIONS = (
+    "Heads, losses and networks are those of the papers carried over to dense layers: InfoPro's "
+    "decoder and PredSim's similarity head are linear maps, DGL's head has one hidden layer, and "
+    "AugLocal's heads copy one layer.",
+    "PhyLL takes one step per batch here, like the other rules; as published it takes ten to "
+    "twenty-five (`experiments/phyff.py`).",
+    "Single-forward's virtual rows are drawn images, one per class, instead of nodes of a graph.",
+)
+ISOLATED = ("greedy", "DGL", "PredSim", "AugLocal", "greedy with MAN", "tpSGD, l2", "DRTP")
+"""Rules that can compute equal layers in a loop, and so promise memory that is flat in depth."""
+SIDES = {"digits": 8, "mnist": 28, "fashion_mnist": 28}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One row.
+
+    dataset: `"mnist"`, `"fashion_mnist"` or `"digits"`.
+    depths: numbers of hidden layers at which memory is read from the compilers; none skips it.
+    """
+
+    method: str = "backprop"
+    layers: int = 4
+    width: int = 256
+    dataset: str = "mnist"
+    train: int | None = 10000
+    test: int | None = None
+    duration: str = "5ep"
+    batch: int = 128
+    learning_rate: float = 1e-3
+    depths: tuple[int, ...] = (8, 32, 110)
+    cost_width: int = 512
+    cost_batch: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.method not in RULES:
+            raise ValueError(f"method={self.method!r} is none of {[*RULES]}")
+        if self.dataset not in SIDES:
+            raise ValueError(f"dataset={self.dataset!r} is none of {[*SIDES]}")
+        for name in ("layers", "width", "batch", "cost_width", "cost_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it has to be 1 or more")
+
+    @property
+    def pixels(self) -> int:
+        """Entries of an image."""
+        return SIDES[self.dataset] ** 2
+
+
+PRESETS = {
+    "smoke": Config(
+        layers=2, width=32, dataset="digits", train=None, duration="2ep", depths=(), batch=64
+    ),
+    "small": Config(),
+    "paper": Config(width=1000, train=None, duration="60ep", layers=8),
+}
+
+
+def rows(preset: Config) -> list[Row]:
+    """Every rule."""
+    return [Row(name, replace(preset, method=name)) for name in RULES]
+
+
+def transform_of(config: Config) -> optax.GradientTransformation:
+    """Adam, the same for every rule."""
+    return optax.adam(config.learning_rate)
+
+
+def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str, float]]:
+    """Train all seeds together and read off what a step costs."""
+    data = load(config.dataset, train=config.train, test=config.test)
+    rule = rule_of(config.method, config.layers, config.width, pixels=config.pixels)
+    streams = [batches(data.train, config.batch, seed=seed) for seed in seeds]
+    states, step = over_seeds(rule, lambda key: transform_of(config), seeds, streams[0](0))
+    fitted = fit(
+        step,
+        states,
+        stacked(streams),
+        steps=steps_of(config.duration, streams[0].steps_per_epoch),
+        chunk=50,
+        workdir=run.folder(seeds),
+        config=asdict(config),
+        progress=run.progress,
+        name=config.method,
+    )
+    judge = evaluator(rule.predict, {"accuracy": _correct}, padded(data.test, 1000))
+    cost = costs(config) | {"step_ratio": step_ratio(config, streams[0](0))}
+    scores = [100 * judge(seed_of(fitted.state, i))["accuracy"] for i in range(len(seeds))]
+    return {s: {"accuracy": score} | cost for s, score in zip(seeds, scores, strict=True)}
+
+
+def _correct(outputs: jax.Array, batch: Mapping[str, Any]) -> jax.Array:
+    return outputs.argmax(-1) == batch["labels"]
+
+
+def costs(config: Config) -> dict[str, float]:
+    """What the compilers say of a step, by depth."""
+    found: dict[str, float] = {}
+    for layers in config.depths:
+        made = abstract_program(config, layers, loop=config.method in ISOLATED)
+        compiled = jax.jit(made.step, donate_argnums=0).lower(made.state, made.batch).compile()
+        memory: Any = compiled.memory_analysis()
+        tpu = tpu_temporaries(made)
+        found |= {} if tpu is None else {f"tpu_mb_{layers}": tpu / 1e6}
+        found[f"cpu_mb_{layers}"] = memory.temp_size_in_bytes / 1e6
+        if layers == config.depths[0]:
+            plain = abstract_program(config, layers, loop=False)  # a loop's body counts once
+            whole = jax.jit(plain.step).lower(plain.state, plain.batch).compile()
+            found["gflop"] = (whole.cost_analysis() or {}).get("flops", 0.0) / 1e9
+    return found
+
+
+def tpu_temporaries(program: Program) -> int | None:
+    """Temp bytes on one TPU v5e chip, None where its compiler is not installed."""
+    import os
+    from importlib.util import find_spec
+
+    from experiments.harness.tpu import ENVIRONMENT, tpu_memory
+
+    if find_spec("libtpu") is None:
+        return None
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    return tpu_memory(program.step, program.state, program.batch)
+
+
+def step_ratio(config: Config, batch: Mapping[str, Any]) -> float:
+    """The time of a step over that of backprop's, the median of runs in turn."""
+    from experiments.harness import bench, timing
+
+    programs = {name: timed_program(config, name, batch) for name in ("backprop", config.method)}
+    runners = {name: bench.compiled(program)[0] for name, program in programs.items()}
+    times = bench.take_turns(runners)
+    return timing.ratio(times[config.method], times["backprop"])
+
+
+def timed_program(config: Config, method: str, batch: Mapping[str, Any]) -> Program:
+    """The training step of a rule with its first state."""
+    rule = rule_of(method, config.layers, config.width, pixels=config.pixels)
+    tx = transform_of(config)
+    state = jax.jit(partial(make_state, rule, tx))(jax.random.key(0), batch)
+    return Program(make_step(rule, tx), state, dict(batch))
+
+
+def abstract_program(config: Config, layers: int, *, loop: bool) -> Program:
+    """The step with so many layers of `cost_width`, as shapes."""
+    rule = rule_of(config.method, layers, config.cost_width, pixels=config.pixels, loop=loop)
+    return _abstract(rule, config, config.cost_batch)
+
+
+def _abstract(rule: Rule, config: Config, size: int) -> Program:
+    tx, side = transform_of(config), SIDES[config.dataset]
+    batch = {
+        "inputs": jax.ShapeDtypeStruct((size, side, side, 1), jnp.float32),
+        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
+        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
+    }
+    state = jax.eval_shape(lambda batch: make_state(rule, tx, jax.random.key(0), batch), batch)
+    return Program(make_step(rule, tx), state, batch)
+
+
+def program(config: Config) -> Program:
+    """The preset's step with its batch on each of 256 chips."""
+    rule = rule_of(config.method, config.layers, config.width, pixels=config.pixels)
+    return _abstract(rule, config, 256 * config.batch)
+
+
+def bench() -> Bench:
+    """One step of every rule, as the small preset trains them."""
+    config = PRESETS["small"]
+    data = load(config.dataset, train=config.train, test=config.test)
+    batch = batches(data.train, config.batch, seed=0)(0)
+    return Bench({name: timed_program(config, name, batch) for name in RULES})
+
+
+def claims(measured: Measured) -> list[Claim]:
+    """What is known of the family, at this scale."""
+    found = [_memory(measured)] if _deep(measured, "backprop") else []
+    if {"readout alone", "greedy", "backprop"} <= set(measured.rows):
+        found += [
+            _above(measured, name, "readout alone", 1) for name in ("greedy", "tpSGD, l2", "DRTP")
+        ]
+        found.append(_above(measured, "greedy", "backprop", -2))
+    return found
+
+
+def _above(measured: Measured, name: str, other: str, margin: float) -> Claim:
+    words = f"at most {-margin} points below" if margin < 0 else f"at least {margin} points above"
+    return Claim(
+        f"{name}-{other}".replace(" ", "-").replace(",", ""),
+        f"{name} is {words} {other}",
+        measured.gap(name, other, "accuracy") >= margin,
+        f"{measured.show(name, 'accuracy')}, {measured.show(other, 'accuracy')}",
+        "nothing was tuned for any rule, so this one may want another learning rate",
+    )
+
+
+def _deep(measured: Measured, name: str) -> list[str]:
+    return [metric for metric in measured.rows[name] if metric.startswith("tpu_mb_")]
+
+
+def _memory(measured: Measured) -> Claim:
+    """Rules with isolated layers need no more memory at the largest depth than at the smallest."""
+    first, *_, last = _deep(measured, "backprop")
+    names = [name for name in ISOLATED if name in measured.rows]
+    grown = {name: measured.mean(name, last) - measured.mean(name, first) for name in names}
+    lean = measured.mean("checkpointed backprop", last)
+    most = max(measured.mean(name, last) for name in names)
+    return Claim(
+        "flat-memory",
+        f"isolated layers: from {first} to {last} temporaries grow by less than one activation per "
+        "ten layers, and end below checkpointed backprop's",
+        most <= lean and max(grown.values()) < _activation(measured, first, last),
+        f"growth {', '.join(f'{name} {mb:.1f}' for name, mb in grown.items())} MB; at {last} at "
+        f"most {most:.1f}, checkpointed backprop {lean:.1f} MB",
+        "gradients and optimiser updates of all layers may be held at once",
+    )
+
+
+def _activation(measured: Measured, first: str, last: str) -> float:
+    """A tenth of what backprop's temporaries grow by, in 10^6 bytes."""
+    return 0.1 * (measured.mean("backprop", last) - measured.mean("backprop", first))
+
+
+def figure(table: Mapping[str, Any]) -> Any:
+    """Accuracy against the temporaries of a step with the most layers."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(8, 5), layout="constrained")
+    axes = drawing.subplots()
+    found = {row["name"]: row["metrics"] for row in table["rows"]}
+    depths = [metric for metric in next(iter(found.values())) if "_mb_" in metric]
+    on_tpu = [metric for metric in depths if metric.startswith("tpu")]
+    chosen = (on_tpu or depths or ["step_ratio"])[-1]
+    for i, (name, metrics) in enumerate(found.items()):
+        x, y = metrics[chosen]["mean"], metrics["accuracy"]["mean"]
+        axes.plot(x, y, "o", color="C1" if "backprop" in name else "C0")
+        axes.annotate(name, (x, y), xytext=(5, 4 - 8 * (i % 2)), textcoords="offset points",
+                      fontsize=7)  # fmt: skip
+    unit = f"temporaries of a step, MB ({chosen})" if chosen in depths else chosen
+    axes.set(xlabel=unit, ylabel="test accuracy, %", xscale="log")
+    return drawing
+
+
+EXPERIMENT = Experiment(
+    slug="local-learning",
+    title="Local and forward-only learning on one network",
+    paper="no paper; each rule cites its own",
+    slots=("rule",),
+    Config=Config,
+    presets=PRESETS,
+    rows=rows,
+    train=train,
+    claims=claims,
+    program=program,
+    bench=bench,
+    figure=figure,
+    deviations=DEVIATIONS,
+    notes=(f"{CLASSES} classes; every rule has Adam at the same learning rate.",),
+)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

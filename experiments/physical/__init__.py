@@ -1,0 +1,1 @@
+"""What the experiment `phyff` is made of: its data, physical systems and methods."""
