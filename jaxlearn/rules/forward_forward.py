@@ -231,8 +231,8 @@ def equal_length(h: jax.Array) -> jax.Array:
     """Every row at length `sqrt(n)` for n entries, a mean square of 1: only its direction is left.
 
     Example:
-        >>> equal_length(jnp.array([[3.0, 4.0]])).round(3).tolist()
-        [[0.8489999771118164, 1.1310000419616699]]
+        >>> [round(float(a), 3) for a in equal_length(jnp.array([[3.0, 4.0]]))[0]]
+        [0.849, 1.131]
     """
     return row_norm(h) * h[0].size ** 0.5
 

@@ -76,7 +76,7 @@ def test_evaluation_changes_nothing_that_lasts_and_needs_no_labels(name):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_same_seed_same_bits_other_seed_other_bits(name):
     first, second = (run(name, 2) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
@@ -86,7 +86,7 @@ def test_same_seed_same_bits_other_seed_other_bits(name):
     assert not all(same)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", EVERY_RULE)
 def test_a_stopped_run_continues_bit_for_bit(name):
     straight = run(name, 4)
     saved = jax.tree.map(np.asarray, run(name, 2)._replace(key=None))

@@ -48,6 +48,7 @@ def same(a, b):
     return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
+@pytest.mark.slow
 def test_each_method_sees_of_the_physics_what_its_name_says():
     blind, _, state = weights("backprop", AFTER, BEFORE)
     assert same(blind, weights("backprop", BEFORE, BEFORE)[0]), "in silico: the twin alone"

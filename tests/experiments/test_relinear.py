@@ -73,6 +73,7 @@ def test_a_pretrained_start_goes_on_from_the_conventional_network(tmp_path, monk
     )
 
 
+@pytest.mark.slow
 def test_replicas_are_averaged_and_divergence_is_counted(tmp_path):
     config = replace(SMOKE, task="deep", widths=(8,) * 12, start="random", steps=3, replicas=3)
     found = relinear.train(config, [0], Run(tmp_path))[0]

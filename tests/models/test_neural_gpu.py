@@ -48,6 +48,7 @@ def test_shares_weights_over_lengths_and_sees_only_as_far_as_it_runs():
         neural_gpu(4, 3, size=2)
 
 
+@pytest.mark.slow
 def test_learns_to_add_single_digits():
     rule = backprop(neural_gpu(SYMBOLS, OUTPUTS, channels=8, width=2), cross_entropy)
     data, tx = arithmetic("+", 1, 32, length=3, seed=0), optax.adam(1e-2)

@@ -211,6 +211,7 @@ np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3)
 """
 
 
+@pytest.mark.slow
 def test_four_devices_grow_the_stage_of_one():
     """In a process of its own, because the number of virtual devices is set before JAX starts."""
     flags = "--xla_force_host_platform_device_count=4"

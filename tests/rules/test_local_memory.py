@@ -40,6 +40,7 @@ def plain(layers):
     return backprop(stack([*[layer] * layers, end]), cross_entropy)
 
 
+@pytest.mark.slow
 def test_memory_of_isolated_modules_does_not_grow_with_depth():
     shallow, deep = (reserved(local(layers, False)) for layers in (6, 12))
     assert deep - shallow < ACTIVATION

@@ -225,6 +225,7 @@ def test_no_weight_gradient_is_computed_for_copies():
     assert block - none == 3
 
 
+@pytest.mark.slow
 def test_copies_work_in_compiled_loops_over_equal_modules(batch):
     narrow = batch | {"inputs": jnp.tile(batch["inputs"][:, :3], 2)}
     groups = partition([NARROW] * 4, [0, 1, 2, 3])

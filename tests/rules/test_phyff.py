@@ -170,6 +170,7 @@ def test_identity_8_wrong_labels_are_drawn_anew_at_every_step():
     assert len(set(losses)) == 3
 
 
+@pytest.mark.slow
 def test_one_inner_step_on_one_layer_is_the_step_of_the_rule():
     tx = optax.adam(0.05)
     trainer = phyff_trainer(layers(depth=1), LABELS, tx, inner_steps=1)
