@@ -1,10 +1,10 @@
 """ReLinear: quadratic networks grown from conventional ones, on small problems and digits.
 
-Expected (preset `small`, pilot on seed 100, before the table was run): one quadratic neuron tells a
-disc from its ring (100 %), a linear one does not (47 %); 12 quadratic layers without normalisation
-fail to train from random branches in 5 of 5 networks and in none from the ReLinear start. Test
-accuracy on digits in percent by the rate of the quadratic parameters: 96.1 at 0 (the conventional
-network), 96.4 at 1e-4, 95.8 at 0.01, 10 at 1 (collapse). A row took 6 to 29 seconds on one core.
+Expected (preset `small`, seeds 0 to 2): all claims hold. One quadratic neuron tells a disc from its
+ring (100 %), a linear one does not (49 %); 12 quadratic layers without normalisation fail to train
+from random branches in all networks and in 7 % from the ReLinear start. Test accuracy on digits by
+the rate of the quadratic parameters: 97.0 % at 0 (the conventional network), 97.2 at 0.01, 10 at 1
+(collapse). 6 minutes on one of 2 cores.
 
     python -m experiments table relinear --preset small
 
