@@ -143,9 +143,10 @@ def costs(config: Config) -> dict[str, float]:
         found |= {} if tpu is None else {f"tpu_mb_{layers}": tpu / 1e6}
         found[f"cpu_mb_{layers}"] = memory.temp_size_in_bytes / 1e6
         if layers == config.depths[0]:
-            plain = abstract_program(config, layers, loop=False)  # a loop's body counts once
-            whole = jax.jit(plain.step).lower(plain.state, plain.batch).compile()
-            found["gflop"] = (whole.cost_analysis() or {}).get("flops", 0.0) / 1e9
+            if config.method in ISOLATED:  # a loop's body counts once
+                plain = abstract_program(config, layers, loop=False)
+                compiled = jax.jit(plain.step).lower(plain.state, plain.batch).compile()
+            found["gflop"] = (compiled.cost_analysis() or {}).get("flops", 0.0) / 1e9
     return found
 
 

@@ -163,8 +163,8 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> Mapping[int, Mappin
     import jax
     import jax.numpy as jnp
 
-    from experiments.physical.learners import course
-    from experiments.physical.systems import parts, stacked, twin
+    from experiments.parts.phyff_learners import course
+    from experiments.parts.phyff_systems import parts, stacked, twin
 
     each = [parts(config, seed) for seed in seeds]
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
@@ -235,7 +235,7 @@ def program(config: Config) -> Program:
     import jax
     import jax.numpy as jnp
 
-    from experiments.physical.learners import learner
+    from experiments.parts.phyff_learners import learner
 
     config = replace(config, system="digital", method="phyll", **SETTINGS[config.size]["digital"])
     size, pixels = 256 * max(-(-config.batch // 256), 1), 28 * 28
@@ -253,7 +253,7 @@ def bench() -> Bench:
     """As many updates of the digital network by PhyLL, by forward-forward and by backprop."""
     import jax
 
-    from experiments.physical.learners import learner
+    from experiments.parts.phyff_learners import learner
 
     preset, programs = PRESETS["small"], {}
     names = {"backprop": "backprop", "PhyLL": "phyll", "forward-forward": "forward-forward"}

@@ -83,17 +83,25 @@ def over_time(
         return trees.scale(1 / T, total), trees.lasting(state), averaged
 
     def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
-        # a rule may run other rows to learn than to predict; it tells them apart by the labels
-        unlabelled = {name: part for name, part in batch.items() if name != "labels"}
+        batch = unlabelled(batch)
 
         def body(state, t):
-            outputs, state = rule.predict(params, state, frame(unlabelled, t, T, time_axis))
+            outputs, state = rule.predict(params, state, frame(batch, t, T, time_axis))
             return _complete(state), outputs
 
-        state, outputs = lax.scan(body, started(state, unlabelled), jnp.arange(T))
+        state, outputs = lax.scan(body, started(state, batch), jnp.arange(T))
         return jax.tree.map(lambda o: o.mean(0), outputs), trees.lasting(state)
 
     return Rule(init, signal, predict)
+
+
+def unlabelled(batch: Batch) -> Batch:
+    """The batch as a prediction may see it.
+
+    A rule may run other rows to learn than to predict (pairs, every label). It tells the two apart
+    by the labels when it is asked for the state that a sequence begins with.
+    """
+    return {name: part for name, part in batch.items() if name != "labels"}
 
 
 def through_time(

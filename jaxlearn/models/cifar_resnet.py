@@ -11,6 +11,7 @@ from flax import linen
 
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.layers.batch_norm import BatchNorm
+from jaxlearn.models.layers.conv import KAIMING
 from jaxlearn.models.layers.linear import linear
 
 RESNET32 = (5, 5, 5)
@@ -21,12 +22,13 @@ WIDTHS = (16, 32, 64)
 """Channels of the three stages."""
 
 
-def conv(width: int, size: int, stride: int = 1) -> linen.Conv:
+def conv(
+    width: int, size: int, stride: int = 1, init: linen.initializers.Initializer = KAIMING
+) -> linen.Conv:
     """A `size` x `size` convolution without bias, padded by `size // 2` on every side.
 
-    Weights are `N(0, 2 / (size^2 width))`, `width` being the output channels.
+    Weights are by default `N(0, 2 / (size^2 width))`, `width` being the output channels.
     """
-    init = linen.initializers.variance_scaling(2.0, "fan_out", "normal")
     pad = ((size // 2, size // 2),) * 2
     return linen.Conv(width, (size, size), (stride, stride), pad, use_bias=False, kernel_init=init)
 

@@ -11,6 +11,7 @@ from flax import linen
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.cifar_resnet import BasicBlock, conv
 from jaxlearn.models.layers.batch_norm import BatchNorm
+from jaxlearn.models.layers.bottleneck import Bottleneck
 
 RESNET34 = (3, 4, 6, 3)
 """Basic blocks per stage of ResNet-34, 17 layers with the stem."""
@@ -38,33 +39,6 @@ class ImageNetStem(linen.Module):
         """Map `[batch, H, W, C]` to `[batch, H / 4, W / 4, width]`."""
         x = linen.relu(BatchNorm(self.sync)(conv(self.width, 7, 2)(x), train))
         return linen.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-
-
-class Bottleneck(linen.Module):
-    """`relu(BN(1x1) relu(BN(3x3)) relu(BN(1x1)) x + shortcut(x))`, stride in the 3 x 3.
-
-    The shortcut is the identity, or `BN(conv1x1(x))` where the shape changes.
-
-    Attributes:
-        width: channels inside; `4 * width` come out.
-        stride: 2 halves height and width.
-        sync: statistics over all devices, see `BatchNorm`.
-    """
-
-    width: int
-    stride: int = 1
-    sync: bool = False
-
-    @linen.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, 4 * width]`."""
-        out = 4 * self.width
-        y = linen.relu(BatchNorm(self.sync)(conv(self.width, 1)(x), train))
-        y = linen.relu(BatchNorm(self.sync)(conv(self.width, 3, self.stride)(y), train))
-        y = BatchNorm(self.sync)(conv(out, 1)(y), train)
-        if self.stride != 1 or x.shape[-1] != out:
-            x = BatchNorm(self.sync)(conv(out, 1, self.stride)(x), train)
-        return linen.relu(x + y)
 
 
 def imagenet_resnet(

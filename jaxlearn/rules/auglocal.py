@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from jaxlearn.core import Model, Objective, Rule, stack
 from jaxlearn.objectives import cross_entropy
-from jaxlearn.rules.local_learning import layer_by_layer
+from jaxlearn.rules.local_learning import Auxiliary, layer_by_layer
 
 HeadOf = Callable[[int, list[int]], Model]
 """`(layer, selected layers) -> head`: the network from the layer's output to the logits."""
@@ -108,7 +108,8 @@ def auglocal(
     count = len(layers)
     depths = pyramid(count, depth or count - 1, tau, joint=joint) if count > 1 else []
     heads = [head(i, uniform_selection(i, count, d)) for i, d in enumerate(depths)]
-    return layer_by_layer(layers, classifier, heads, objective, loop=loop)
+    local = [Auxiliary(one, objective) for one in heads]
+    return layer_by_layer(layers, classifier, local, objective, loop=loop)
 
 
 def examples() -> dict[str, Rule]:

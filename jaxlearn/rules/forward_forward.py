@@ -33,6 +33,8 @@ from jaxlearn.rules.local_learning import LocalModule, local_learning
 from jaxlearn.rules.single_forward import normalised
 
 NEGATIVE = "negative"
+PairLoss = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(goodness of positives [B], of negatives [B]) -> [B]`."""
 
 
 class Labelled(NamedTuple):
@@ -171,6 +173,21 @@ def unsupervised_forward_forward(
     return with_readout(rule, from_linen(linen.Dense(classes)))
 
 
+def pair_objective(loss: PairLoss) -> Objective:
+    """A loss of goodness `[2 B]`, positives first, as an objective.
+
+    `"separated"` is the share of examples whose positive has the higher goodness.
+    """
+
+    def objective(found: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
+        positive, negative = jnp.split(found, 2)
+        mean = weighted_mean(loss(positive, negative), batch)
+        separated = weighted_mean((positive > negative).astype(found.dtype), batch)
+        return mean, {"loss": mean, "separated": separated}
+
+    return objective
+
+
 def with_readout(rule: Rule, readout: Model, objective: Objective = cross_entropy) -> Rule:
     """Let a model learn from a rule's predictions, without sending anything back to them.
 
@@ -217,11 +234,9 @@ def _modules(blocks: Sequence[Model], theta: float | None, mean: bool) -> list[L
 
     def objective(h: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
         typical = 1.0 if mean else h[0].size
-        positive, negative = jnp.split(goodness(h, mean=mean), 2)
-        losses = forward_forward_loss(positive, negative, typical if theta is None else theta)
-        loss = weighted_mean(losses, batch)
-        separated = weighted_mean((positive > negative).astype(h.dtype), batch)
-        return loss, {"loss": loss, "separated": separated}
+        threshold = typical if theta is None else theta
+        loss = pair_objective(lambda p, n: forward_forward_loss(p, n, threshold))
+        return loss(goodness(h, mean=mean), batch)
 
     equal = [blocks[0], *(normalised(block, equal_length) for block in blocks[1:])]
     return [LocalModule(block, objective) for block in equal]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from jaxlearn.core import Model, Objective, Rule
 from jaxlearn.objectives import cross_entropy
-from jaxlearn.rules.local_learning import layer_by_layer
+from jaxlearn.rules.local_learning import Auxiliary, layer_by_layer
 
 
 def greedy(
@@ -34,7 +34,8 @@ def greedy(
         >>> from jaxlearn.models.tiny import tiny_blocks, tiny_head
         >>> rule = greedy(tiny_blocks(), tiny_head())
     """
-    heads = [classifier if head is None else head] * (len(layers) - 1)
+    local = Auxiliary(classifier if head is None else head, objective)
+    heads = [local] * (len(layers) - 1)
     return layer_by_layer(layers, classifier, heads, objective, loop=loop)
 
 

@@ -132,7 +132,7 @@ def local_learning(
 def layer_by_layer(
     layers: Sequence[Model],
     classifier: Model,
-    heads: Sequence[Model | Auxiliary],
+    heads: Sequence[Auxiliary],
     objective: Objective,
     *,
     loop: bool = False,
@@ -146,9 +146,8 @@ def layer_by_layer(
     Args:
         layers: the layers of the network.
         classifier: from the last layer's output to what the objective takes.
-        heads: the heads of the first layers, fewer than there are layers; an `Auxiliary` is a head
-            with a loss of its own.
-        objective: the loss of every other module.
+        heads: the heads of the first layers with their losses, fewer than there are layers.
+        objective: the loss of the last module.
         loop: as in `local_learning`.
 
     Raises:
@@ -159,12 +158,7 @@ def layer_by_layer(
             f"the last layer learns from the classifier: expected fewer heads than the "
             f"{len(layers)} layers, found {len(heads)}"
         )
-    isolated = [
-        LocalModule(layer, head.objective, head.head)
-        if isinstance(head, Auxiliary)
-        else LocalModule(layer, objective, head)
-        for layer, head in zip(layers, heads, strict=False)
-    ]
+    isolated = [LocalModule(layers[i], own.objective, own.head) for i, own in enumerate(heads)]
     rest = stack([*layers[len(heads) :], classifier])
     return local_learning([*isolated, LocalModule(rest, objective)], loop=loop)
 

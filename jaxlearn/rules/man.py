@@ -105,7 +105,8 @@ def _following(rule: Rule, count: int, m: float) -> Rule:
         copies = jax.tree.map(keep, _copies(state), upcoming["copies"])
         grads, new, metrics = rule.signal(params, _with_copies(state, copies), batch, key)
         sources = {str(i): params[str(i + 1)]["0"] for i in range(count)}
-        follow = lambda e, theta: m * e + (1 - m) * theta
+        # as a step from e the sum is rounded once; m = 0 is the copy itself
+        follow = lambda e, theta: e + (1 - m) * (theta - e) if m else theta
         copies = jax.tree.map(follow, copies, sources)
         return grads, new | {UPCOMING: {"copies": copies, "step": step}}, metrics
 

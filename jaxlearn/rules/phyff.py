@@ -32,13 +32,10 @@ from jaxlearn.data.negative_data import LabelEmbedding
 from jaxlearn.models.gnn import row_norm
 from jaxlearn.models.physical.black_box import black_box
 from jaxlearn.models.physical.layer import PhysicalLayer, as_model, normalised_input
-from jaxlearn.objectives import forward_forward_loss, goodness, weighted_mean
+from jaxlearn.objectives import forward_forward_loss, goodness
 from jaxlearn.objectives.cosine_goodness import contrast_loss, cosine_goodness, direction
-from jaxlearn.rules.forward_forward import with_labels
+from jaxlearn.rules.forward_forward import PairLoss, pair_objective, with_labels
 from jaxlearn.rules.local_learning import HEADS, LocalModule, local_learning
-
-PairLoss = Callable[[jax.Array, jax.Array], jax.Array]
-"""`(goodness of positives [B], of negatives [B]) -> [B]`."""
 
 
 class Criterion(NamedTuple):
@@ -209,20 +206,6 @@ def phyff_trainer(
         return new, metrics
 
     return Trainer(labelled.rule, start, step)
-
-
-def pair_objective(loss: PairLoss):
-    """A loss of goodness `[2 B]`, positives first, as an objective; `"separated"` is the share of
-    examples whose right label has the higher goodness.
-    """
-
-    def objective(found: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
-        positive, negative = jnp.split(found, 2)
-        mean = weighted_mean(loss(positive, negative), batch)
-        separated = weighted_mean((positive > negative).astype(found.dtype), batch)
-        return mean, {"loss": mean, "separated": separated}
-
-    return objective
 
 
 def _closed(layers: Sequence[PhysicalLayer], criterion: Criterion) -> list[PhysicalLayer]:

@@ -19,7 +19,7 @@ from jaxlearn.core import (
     through_time,
     trees,
 )
-from jaxlearn.core.over_time import frame
+from jaxlearn.core.over_time import frame, unlabelled
 
 
 def read_last(
@@ -89,6 +89,8 @@ def read_last(
         return grads, trees.lasting(state), metrics
 
     def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
+        batch = unlabelled(batch)
+
         def body(state, t):
             _, state = rule.predict(params, state, frame(batch, t, T, time_axis))
             return {SEQUENCE: {}} | state, None

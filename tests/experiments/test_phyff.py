@@ -9,8 +9,8 @@ import pytest
 
 from experiments import phyff
 from experiments.harness import Measured
-from experiments.physical.learners import accuracy_of, hybrids_of_rows, learner, training
-from experiments.physical.systems import (
+from experiments.parts.phyff_learners import accuracy_of, hybrids_of_rows, learner, training
+from experiments.parts.phyff_systems import (
     cavity,
     drifted,
     embedding_of,

@@ -1,6 +1,5 @@
 """One device, eight devices, and two processes of two devices end with the same weights."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -9,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.devices import ROOT, environment
 
 
 def launch(devices: int, *arguments: str) -> subprocess.Popen:
     """Start the worker on so many virtual devices."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "tests.pod.worker", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env=environment(devices), **pipes)
 
 
 def finish(*workers: subprocess.Popen) -> None:

@@ -1,10 +1,6 @@
 """Boosted networks: merging, prefixes, monotone training, subsets, devices."""
 
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +26,7 @@ from jaxlearn.procedures.boosting import (
 )
 from jaxlearn.procedures.lbfgs import lbfgs
 from jaxlearn.rules import backprop
+from tests.devices import run_on
 
 KEY = jax.random.key(0)
 X = jax.random.normal(KEY, (60, 3))
@@ -213,13 +210,7 @@ np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3)
 
 @pytest.mark.slow
 def test_four_devices_grow_the_stage_of_one():
-    """In a process of its own, because the number of virtual devices is set before JAX starts."""
-    flags = "--xla_force_host_platform_device_count=4"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", WORKER]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_on(4, WORKER)
 
 
 def test_on_features_is_one_network_that_backprop_can_tune(grown):

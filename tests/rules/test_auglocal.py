@@ -15,7 +15,7 @@ from jaxlearn.models.layers.batch_norm import BatchNorm
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules.auglocal import auglocal, pyramid, uniform_selection
 from jaxlearn.rules.backprop import backprop
-from jaxlearn.rules.local_learning import LocalModule, layer_by_layer, local_learning
+from jaxlearn.rules.local_learning import Auxiliary, LocalModule, layer_by_layer, local_learning
 
 CLASSES, L, DEPTH = 3, 4, 1
 K = L - DEPTH
@@ -272,7 +272,9 @@ def test_depths_out_of_range_are_refused():
     with pytest.raises(ValueError, match="found layer 3 of 4"):
         uniform_selection(3, 4, 1)
     with pytest.raises(ValueError, match="fewer heads than the 4 layers, found 4"):
-        layer_by_layer(layers(), classifier(), [classifier()] * 4, cross_entropy)
+        layer_by_layer(
+            layers(), classifier(), [Auxiliary(classifier(), cross_entropy)] * 4, cross_entropy
+        )
 
 
 def test_modules_in_a_loop_learn_the_same(batch):
@@ -282,7 +284,7 @@ def test_modules_in_a_loop_learn_the_same(batch):
     key = jax.random.key(2)
     found = []
     for loop in (False, True):
-        heads = [head, head, head]
+        heads = [Auxiliary(head, cross_entropy)] * 3
         rule = layer_by_layer([layer] * 3 + [last], classifier(), heads, cross_entropy, loop=loop)
         params, state = rule.init(key, narrow)
         signal = jax.jit(lambda p, s, rule=rule: rule.signal(p, s, narrow, KEY))

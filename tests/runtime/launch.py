@@ -7,11 +7,11 @@ import subprocess
 import sys
 from typing import Any
 
+from tests.devices import environment
+
 
 def worker(workdir: Any, steps: int, save_every: int, devices: int = 1, **env: str):
-    environ = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    environ = environment(devices) | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
     command = [sys.executable, "-m", "tests.runtime.worker", workdir, steps, save_every]

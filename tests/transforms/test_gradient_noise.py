@@ -1,10 +1,5 @@
 """Annealed gradient noise: its variance, independence, order, placement and the zero start."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +20,7 @@ from jaxlearn.transforms.gradient_noise import (
 )
 from jaxlearn.transforms.granet import granet
 from jaxlearn.transforms.sparsity import masks
+from tests.devices import run_on
 
 KEY = jax.random.key(7)
 N = 20_000
@@ -167,13 +163,7 @@ assert np.abs(ends[0] - ends[1]).max() < 1e-6, np.abs(ends[0] - ends[1]).max()
 
 
 def test_identity_7_four_devices_add_the_noise_of_one():
-    """In a process of its own, because the number of virtual devices is set before JAX starts."""
-    flags = "--xla_force_host_platform_device_count=4"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", WORKER]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_on(4, WORKER)
 
 
 @pytest.mark.parametrize(("placement", "share"), [("per_step", 1.0), ("per_microbatch", 0.25)])

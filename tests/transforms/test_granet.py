@@ -1,8 +1,5 @@
 """The identities of GraNet, by number; 2, 3 and 4 are under `sparsity`."""
 
-import os
-import subprocess
-import sys
 import textwrap
 from functools import partial
 
@@ -22,6 +19,7 @@ from jaxlearn.transforms.rigl import rigl_itop
 from jaxlearn.transforms.sparsity import mask_params, masks
 from jaxlearn.transforms.sparsity.distributions import budget
 from jaxlearn.transforms.sparsity.schedules import cosine, cubic, window
+from tests.devices import run_on
 
 KEY = jax.random.key(3)
 QUICK = {"xla_backend_optimization_level": "0"}
@@ -269,17 +267,7 @@ ON_8_DEVICES = """
 
 
 def test_identity_8_masks_are_the_same_on_all_devices():
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(ON_8_DEVICES)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "alike"
+    assert run_on(8, textwrap.dedent(ON_8_DEVICES)).strip() == "alike"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import optax
 from flax import linen
 from jax import lax
 
-from experiments.physical.systems import (
+from experiments.parts.phyff_systems import (
     Amplitude,
     cavity,
     drifted,
