@@ -129,10 +129,22 @@ def test_a_state_with_broken_parameters_is_never_saved(tmp_path):
     assert checkpoint.steps(tmp_path / "checkpoints") == [10, 15]
 
 
+LONG = 1000
+
+
+def undisturbed(folder, steps):
+    return launch.result(launch.worker(folder, steps, 4)), metrics.read(folder)
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("straight")
-    return launch.result(launch.worker(folder, 60, 4)), metrics.read(folder)
+    return undisturbed(tmp_path_factory.mktemp("straight"), 60)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """A run that ten kills do not see the end of."""
+    return undisturbed(tmp_path_factory.mktemp("long"), LONG)
 
 
 def until_compiled(process):
@@ -142,15 +154,15 @@ def until_compiled(process):
     raise AssertionError("the worker ended before its first step")
 
 
-def kill_and_resume(folder, kills, seed):
+def kill_and_resume(folder, kills, seed, steps=60):
     rng = np.random.default_rng(seed)
     for _ in range(kills):
-        process = launch.worker(folder, 60, 4)
+        process = launch.worker(folder, steps, 4)
         until_compiled(process)
         time.sleep(float(rng.uniform(0, 0.8)))
         process.kill()
         process.communicate()
-    return launch.result(launch.worker(folder, 60, 4))
+    return launch.result(launch.worker(folder, steps, 4))
 
 
 def test_killed_at_random_moments(tmp_path, straight):
@@ -160,9 +172,9 @@ def test_killed_at_random_moments(tmp_path, straight):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_many_random_moments(tmp_path, straight, seed):
-    assert kill_and_resume(tmp_path, 10, seed) == straight[0]
-    assert metrics.read(tmp_path) == straight[1]
+def test_killed_at_many_random_moments(tmp_path, long, seed):
+    assert kill_and_resume(tmp_path, 10, seed, LONG) == long[0]
+    assert metrics.read(tmp_path) == long[1]
 
 
 def test_sigterm_saves_and_exits_143(tmp_path, straight):
