@@ -11,7 +11,7 @@ the rate of the quadratic parameters: 97.0 % at 0 (the conventional network), 97
 Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Experiment, Program, Row, Run, main
+from experiments.parts.relinear_claims import claims, figure
 from jaxlearn.core import (
     Model,
     Rule,
@@ -348,85 +349,6 @@ def checkpoint(images: int = 1000, compared: int = 100) -> dict[str, float]:
     }
 
 
-def claims(measured: Measured) -> list[Claim]:
-    """What the method should show at this scale."""
-    if "checkpoint" not in measured.rows:
-        return []
-    return [*_plane_claims(measured), *_digits_claims(measured), _checkpoint_claim(measured)]
-
-
-def _plane_claims(measured: Measured) -> list[Claim]:
-    one = {form: measured.values(f"neuron: {form}", "accuracy") for form in NEURONS}
-    deep = {name: measured.mean(f"deep: {name}", "diverged") for name in DEEP}
-    show = lambda found: ", ".join(f"{name} {value:.3g}" for name, value in found.items())
-    means = {form: float(np.mean(values)) for form, values in one.items()}
-    quadratic = min(min(one["quadratic"]), min(one["compact"]))
-    return [
-        Claim(
-            "one-neuron",
-            "one quadratic neuron tells a disc from its ring (above 98 %), a linear one cannot "
-            "(below 70 %)",
-            quadratic > 98 and max(one["conventional"]) < 70,
-            show(means),
-            presets=("small",),
-        ),
-        Claim(
-            "random-start-collapses",
-            "12 quadratic layers without normalisation fail to train from random branches in at "
-            "least 4 of 5 networks, from the ReLinear start in at most 1 of 5",
-            deep["random start"] >= 0.8 and deep["quadratic, sg 0.01"] <= 0.2,
-            f"share that failed: {show(deep)}",
-            presets=("small",),
-        ),
-    ]
-
-
-NEURONS = ("conventional", "compact", "quadratic")
-DEEP = ("conventional", "random start", "random start, clipped", "quadratic, sg 0.01")
-
-
-def _digits_claims(measured: Measured) -> list[Claim]:
-    sweep = [f"digits: sg {gamma}" for gamma in ("0", "0.0001", "0.01", "1")]
-    best = max(sweep, key=lambda row: measured.mean(row, "validation"))
-    accuracy = {row: measured.mean(row, "accuracy") for row in [*sweep, "digits: conventional"]}
-    plain = accuracy["digits: conventional"]
-    return [
-        Claim(
-            "never-below-conventional",
-            "the rate that validation chooses is at most half a point below rate 0",
-            accuracy[best] >= accuracy[sweep[0]] - 0.5,
-            f"{measured.show(best, 'accuracy')}, {measured.show(sweep[0], 'accuracy')}",
-            presets=("small",),
-        ),
-        Claim(
-            "rate-0-is-conventional",
-            "at rate 0 the quadratic network ends as the conventional one, within half a point",
-            abs(accuracy[sweep[0]] - plain) <= 0.5,
-            f"{accuracy[sweep[0]]:.2f} and {plain:.2f} %",
-            presets=("small",),
-        ),
-        Claim(
-            "rate-1-collapses",
-            "at rate 1 accuracy is at least 10 points below rate 0",
-            accuracy[sweep[3]] <= accuracy[sweep[0]] - 10,
-            f"{measured.show(sweep[3], 'accuracy')}, {measured.show(sweep[0], 'accuracy')}",
-            presets=("small",),
-        ),
-    ]
-
-
-def _checkpoint_claim(measured: Measured) -> Claim:
-    value = lambda name: measured.mean("checkpoint", name)
-    return Claim(
-        "trained-start",
-        "the published ResNet-20 gives the same logits from the linear path of a QResNet-20, and "
-        "its known accuracy on these images (81 %) within 3 points",
-        value("difference") < 1e-3 and abs(value("accuracy") - 81) <= 3,
-        f"largest difference {value('difference'):.1e}, accuracy {value('accuracy'):.1f} %",
-        presets=("small",),
-    )
-
-
 def program(config: Config) -> Program:
     """One step of one seed, a published batch on every device where the batch is smaller."""
     learner, tx = rule(config), transform(config, 100)
@@ -463,44 +385,6 @@ def bench() -> Bench:
             "compact": of(form="compact"),
         }
     )
-
-
-def figure(table: Mapping[str, Any]) -> Any:
-    """The sweep of the rate, the arms on digits, and the problems in the plane."""
-    from matplotlib.figure import Figure
-
-    found = {row["name"]: row["metrics"] for row in table["rows"]}
-    drawing = Figure(figsize=(13, 4.2), layout="constrained")
-    sweep, arms, plane = drawing.subplots(1, 3)
-    prefix = next((p for p in ("digits: ", "QResNet-20 ") if p + "sg 0" in found), "digits: ")
-    rates = [name for name in found if name.startswith(prefix + "sg ")]
-    cells = [found[name]["accuracy"] for name in rates]
-    places = range(len(rates))
-    means, spreads = _numbers(cells)
-    sweep.errorbar(places, means, spreads, fmt="o-", capsize=3, label="quadratic, ReLinear-sg")
-    if prefix + "conventional" in found:
-        level = found[prefix + "conventional"]["accuracy"]["mean"]
-        sweep.axhline(level, color="k", linestyle="--", linewidth=1, label="conventional")
-    sweep.set_xticks(list(places), [name.removeprefix(prefix + "sg ") for name in rates])
-    sweep.set(xlabel="rate of the quadratic parameters", ylabel="test accuracy, %")
-    sweep.legend(frameon=False)
-    _bars(arms, {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)})
-    others = ("neuron: ", "spiral: ", "deep: ")
-    _bars(plane, {name: v for name, v in found.items() if name.startswith(others)})
-    return drawing
-
-
-def _numbers(cells: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    return [c["mean"] or 0.0 for c in cells], [c["std"] or 0.0 for c in cells]
-
-
-def _bars(axes: Any, found: Mapping[str, Any]) -> None:
-    means, spreads = _numbers([metrics["accuracy"] for metrics in found.values()])
-    drawn = axes.barh(list(found), means, xerr=spreads, height=0.62, capsize=2)
-    axes.bar_label(drawn, fmt="%.3g", padding=4, fontsize="small")
-    axes.invert_yaxis()
-    axes.set_xlim(min([*means, 100]) - 10, 108)
-    axes.set_xlabel("test accuracy, %")
 
 
 EXPERIMENT = Experiment(

@@ -17,24 +17,36 @@ def bars(table: Mapping[str, Any], metrics: Mapping[str, str], colours: Sequence
     """
     from matplotlib.figure import Figure
 
-    rows = list(reversed(table["rows"]))
+    rows = table["rows"]
     drawing = Figure(figsize=(4.6 * len(metrics), 0.36 * len(rows) + 1.1), layout="constrained")
     panels = drawing.subplots(1, len(metrics), squeeze=False)[0]
     for axes, (metric, label) in zip(panels, metrics.items(), strict=True):
-        shown = [row for row in rows if metric in row["metrics"]]
-        means = [row["metrics"][metric]["mean"] or 0.0 for row in shown]
-        stds = [row["metrics"][metric]["std"] or 0.0 for row in shown]
-        chosen = [colours[table["rows"].index(row)] if colours else "C0" for row in shown]
-        names = [row["name"] for row in shown]
-        drawn = axes.barh(names, means, xerr=stds, color=chosen, height=0.62, capsize=2)
-        published = [(row["paper"][metric], row["name"]) for row in shown if metric in row["paper"]]
-        if published:
-            axes.plot(*zip(*published, strict=True), "kx", label="paper")
-            axes.legend(fontsize="small")
-        low, high = min(means), max(means)
-        if low > 0.5 * high:
-            axes.set_xlim(low - 0.6 * (high - low) - max(stds) - 0.01 * high, None)
-        axes.bar_label(drawn, fmt="%.3g", padding=4, fontsize="small")
-        axes.margins(x=0.25)
-        axes.set_xlabel(label)
+        panel(axes, rows, metric, label, colours)
     return drawing
+
+
+def panel(
+    axes: Any,
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    label: str,
+    colours: Sequence[str] = (),
+) -> None:
+    """Draw the bars of one metric on given axes; `rows` are rows of a table, the first on top."""
+    chosen = [(row, colours[i] if colours else "C0") for i, row in enumerate(rows)]
+    chosen = [(row, colour) for row, colour in reversed(chosen) if metric in row["metrics"]]
+    shown, own = [row for row, _ in chosen], [colour for _, colour in chosen]
+    means = [row["metrics"][metric]["mean"] or 0.0 for row in shown]
+    stds = [row["metrics"][metric]["std"] or 0.0 for row in shown]
+    names = [row["name"] for row in shown]
+    drawn = axes.barh(names, means, xerr=stds, color=own, height=0.62, capsize=2)
+    published = [(row["paper"][metric], row["name"]) for row in shown if metric in row["paper"]]
+    if published:
+        axes.plot(*zip(*published, strict=True), "kx", label="paper")
+        axes.legend(fontsize="small")
+    low, high = min(means), max(means)
+    if low > 0.5 * high:
+        axes.set_xlim(low - 0.6 * (high - low) - max(stds) - 0.01 * high, None)
+    axes.bar_label(drawn, fmt="%.3g", padding=4, fontsize="small")
+    axes.margins(x=0.25)
+    axes.set_xlabel(label)

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import relinear
 from experiments.harness import Measured, Run
+from experiments.parts import relinear_claims
 from jaxlearn.core import TrainState
 
 SMOKE = relinear.PRESETS["smoke"]
@@ -106,7 +107,7 @@ def figures(**changes):
         "neuron: conventional": {"accuracy": [55.0]},
         "neuron: compact": {"accuracy": [100.0]},
         "neuron: quadratic": {"accuracy": [99.0]},
-        **{f"deep: {name}": {"diverged": [0.0]} for name in relinear.DEEP},
+        **{f"deep: {name}": {"diverged": [0.0]} for name in relinear_claims.DEEP},
         "deep: random start": {"diverged": [1.0]},
         **{
             f"digits: sg {g}": {"accuracy": [95.0], "validation": [float(i)]}
