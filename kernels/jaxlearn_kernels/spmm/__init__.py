@@ -189,9 +189,8 @@ def _fused_backward(epilogue, implementation, saved: _Saved, cotangents):
         wide = reference.compute_dtype(dtype)
         g_values = jnp.sum(along, -1, dtype=wide).astype(saved.values.dtype)
     if saved.wants_x is not None:
-        # the very function, so that gradients of gradients find their way
-        inverse = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
-        back = Sparse(transposed, pattern, inverse, None)
+        # the very function, so that gradients of gradients find their way; only those need the sort
+        back = Sparse(transposed, pattern, jnp.argsort(order), None)
         values = saved.values[order]
         (g_x,) = _fused(back, values, gz, None, None, PLAIN, implementation)
     return None, g_values, g_x, g_scale, g_bias

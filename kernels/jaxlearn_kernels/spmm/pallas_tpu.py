@@ -105,9 +105,8 @@ def _kernel(bounds, columns, rows, values, x, *refs, epilogue: Epilogue, given: 
     def add(c, k):
         slot = jax.lax.rem(c, 3)
         here, factor = pl.ds(row[slot, 0, k] - block * ROWS, 1), value[slot, 0, k]
-        width = gathered.shape[-1]
         for i, part in enumerate(_unpacked(gathered[jax.lax.rem(c, 2), k])):
-            sums[here, i * width : (i + 1) * width] += factor * part
+            sums[i, here] += factor * part
 
     def chunk(c, _):
         pl.when(c + 2 < end)(lambda: start(scalars(c + 2)))
@@ -125,7 +124,8 @@ def _kernel(bounds, columns, rows, values, x, *refs, epilogue: Epilogue, given: 
         jax.lax.fori_loop(begin, end, chunk, None)
 
     factor = None if scale is None else _column(scale[0])
-    result, *squares = finish(sums[...], factor, None if bias is None else bias[...], epilogue)
+    product = jnp.concatenate(list(sums[...]), axis=1)
+    result, *squares = finish(product, factor, None if bias is None else bias[...], epilogue)
     outputs[0][...] = result[:, : outputs[0].shape[1]].astype(outputs[0].dtype)
     for ref, value in zip(outputs[1:], squares, strict=True):
         ref[0] = _line(value)
@@ -190,7 +190,7 @@ def _call(pattern, values, x, scale, bias, epilogue: Epilogue, dtype, interpret)
                 *([line] * epilogue.measures),
             ],
             scratch_shapes=[
-                pltpu.VMEM((ROWS, padded), jnp.float32),
+                pltpu.VMEM((padded // lines.shape[2], ROWS, lines.shape[2]), jnp.float32),
                 pltpu.SMEM((3, 1, CHUNK), jnp.int32),
                 pltpu.SMEM((3, 1, CHUNK), jnp.int32),
                 pltpu.SMEM((3, 1, CHUNK), jnp.float32),
