@@ -45,6 +45,7 @@ from experiments.harness import (
     Claim,
     Experiment,
     Measured,
+    Peer,
     Program,
     Row,
     Run,
@@ -236,14 +237,18 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """A step of a two-layer network, or of its layer 2 alone, on a graph as large as CoraML."""
+    from functools import partial
+
     import jax
 
+    from experiments.peers import graph as geometric
     from jaxlearn.core import make_state, make_step
     from jaxlearn.data.planted_graph import planted_graph
 
     sizes = {name: CORA_ML[name] for name in ("nodes", "classes", "features")}
     graph, (key, *keys) = planted_graph(**sizes, degree=5.4), jax.random.split(jax.random.key(0), 3)
     programs: dict[str, Program] = {}
+    peers: dict[str, Peer] = {}
     for method in ("backprop", *get_args(Method)[2:6], "single-forward"):
         config = Config(method=method)
         problem = pose(config, graph, 0, key)
@@ -255,7 +260,11 @@ def bench() -> Bench:
         tx = optimiser(config, 2)
         state = make_state(stages[-1].rule, tx, keys[1], batch)
         programs[method] = Program(make_step(stages[-1].rule, tx), state, batch)
-    return Bench(programs)
+        if method in ("backprop", "single-forward"):
+            own = {"rate": config.learning_rate, "decay": config.weight_decay}
+            begin = partial(geometric.start, stages[-1].rule, programs[method], **own)
+            peers[method] = Peer("torch_geometric", begin)
+    return Bench(programs, peers)
 
 
 PAPER = {

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.parts.local_rules import CLASSES, RULES, rule_of
 from jaxlearn.core import Rule, make_state, make_step
 from jaxlearn.data import load
@@ -206,11 +206,20 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """One step of every rule, as the small preset trains them."""
+    """One step of every rule, as the small preset trains them; two beside PyTorch."""
+    from experiments.peers import dense
+
     config = PRESETS["small"]
     data = load(config.dataset, train=config.train, test=config.test)
     batch = batches(data.train, config.batch, seed=0)(0)
-    return Bench({name: timed_program(config, name, batch) for name in RULES})
+    programs = {name: timed_program(config, name, batch) for name in RULES}
+
+    def beside(name: str) -> Peer:
+        rule = rule_of(name, config.layers, config.width, pixels=config.pixels)
+        begin = partial(dense.start, rule, programs[name], rate=config.learning_rate)
+        return Peer("torch", begin)
+
+    return Bench(programs, {name: beside(name) for name in ("backprop", "greedy")})
 
 
 def claims(measured: Measured) -> list[Claim]:

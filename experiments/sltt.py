@@ -41,7 +41,18 @@ import numpy as np
 import optax
 from jaxlearn_kernels.lif import Neuron
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main, timing
+from experiments.harness import (
+    Bench,
+    Claim,
+    Experiment,
+    Measured,
+    Peer,
+    Program,
+    Row,
+    Run,
+    main,
+    timing,
+)
 from jaxlearn.core import Batch, Model, Rule, TrainState, make_state, make_step, prepared, stack
 from jaxlearn.data import Dataset, load
 from jaxlearn.data.augment import augment, compose, cutout, random_crop, random_flip
@@ -361,13 +372,26 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """The step of every row of the small preset, after backpropagation through time."""
+    """The step of every row of the small preset, the first being BPTT; two beside PyTorch."""
+    from experiments.peers import spiking
+
     config = PRESETS["small"]
     example = batches(data_of(config).train, config.batch, seed=0)(0)
-    names = {"BPTT": "backprop"}
-    return Bench(
-        {names.get(row.name, row.name): program_over(row.config, example) for row in rows(config)}
-    )
+    configs = {{"BPTT": "backprop"}.get(row.name, row.name): row.config for row in rows(config)}
+    programs = {name: program_over(own, example) for name, own in configs.items()}
+    shared = {
+        "images": normalised(config, example)["inputs"],
+        "T": config.T,
+        "leak": 1 - 1 / config.tau,
+        "share": config.mse_share,
+        "rate": config.learning_rate,
+        "decay": config.weight_decay,
+    }
+    peers = {}
+    for name in ("backprop", "SLTT"):
+        begin = partial(spiking.start, programs[name], **shared)
+        peers[name] = Peer("torch", partial(begin, online=name == "SLTT"))
+    return Bench(programs, peers)
 
 
 def figure(table: Mapping[str, Any]) -> Any:

@@ -15,6 +15,9 @@ from jaxlearn.rules.local_learning import Auxiliary, layer_by_layer
 HeadOf = Callable[[int, list[int]], Model]
 """`(layer, selected layers) -> head`: the network from the layer's output to the logits."""
 
+Selection = Callable[[int, int, int], list[int]]
+"""`(layer, layers, depth) -> selected layers`: which layers the head of a layer copies."""
+
 
 def pyramid(layers: int, depth: int, tau: float = 0.5, *, joint: int | None = None) -> list[int]:
     """Depths of the heads of the hidden modules i = 0 … K-2, with K = layers - joint + 1 modules.
@@ -73,6 +76,26 @@ def uniform_selection(layer: int, layers: int, depth: int) -> list[int]:
     return [round(layer + after / depth * i) for i in range(1, depth + 1)]
 
 
+def consecutive_selection(layer: int, layers: int, depth: int) -> list[int]:
+    """The next `depth` layers, as far as there are any: the paper's ablation "sequential".
+
+    Example:
+        >>> consecutive_selection(0, 16, 3), consecutive_selection(13, 16, 5)
+        ([1, 2, 3], [14, 15])
+    """
+    return list(range(layer + 1, min(layer + depth, layers - 1) + 1))
+
+
+def repeated_selection(layer: int, layers: int, depth: int) -> list[int]:
+    """The layer itself, as often as `uniform_selection` has layers: the ablation "repetitive".
+
+    Example:
+        >>> repeated_selection(4, 16, 3), repeated_selection(13, 16, 5)
+        ([4, 4, 4], [13, 13])
+    """
+    return [layer] * min(depth, layers - 1 - layer)
+
+
 def auglocal(
     layers: Sequence[Model],
     classifier: Model,
@@ -81,6 +104,7 @@ def auglocal(
     *,
     tau: float = 0.5,
     joint: int | None = None,
+    selection: Selection = uniform_selection,
     objective: Objective = cross_entropy,
     loop: bool = False,
 ) -> Rule:
@@ -99,6 +123,8 @@ def auglocal(
         tau: how far the depth falls towards the last hidden module, see `pyramid`.
         joint: how many layers the last module has, by default `depth + 1`. The authors' ImageNet
             runs isolate all layers (`joint=1`) and have no pyramid (`tau=0`).
+        selection: which layers a head copies; `consecutive_selection` and `repeated_selection` are
+            what the paper compares its choice with.
         objective: the loss of every module.
         loop: compute equal neighbours in one compiled loop, see `local_learning`.
 
@@ -107,7 +133,7 @@ def auglocal(
     """
     count = len(layers)
     depths = pyramid(count, depth or count - 1, tau, joint=joint) if count > 1 else []
-    heads = [head(i, uniform_selection(i, count, d)) for i, d in enumerate(depths)]
+    heads = [head(i, selection(i, count, d)) for i, d in enumerate(depths)]
     local = [Auxiliary(one, objective) for one in heads]
     return layer_by_layer(layers, classifier, local, objective, loop=loop)
 

@@ -8,7 +8,11 @@ from experiments.harness import Measured
 
 def test_rows_cover_the_baselines_and_every_depth_with_published_numbers_only_for_the_paper():
     names = [row.name for row in rows(Config())]
-    assert names == ["backprop", "greedy", "dgl", *(f"auglocal, d = {d}" for d in range(1, 7))]
+    assert names == [
+        *("backprop", "greedy", "dgl", "predsim", "infopro"),
+        *(f"auglocal, d = {d}" for d in range(1, 7)),
+        *("auglocal, d = 6, consecutive", "auglocal, d = 6, repeated"),
+    ]
     published = {row.name: dict(row.paper) for row in rows(Config()) if row.paper}
     assert published == {
         "backprop": {"accuracy": 94.61},

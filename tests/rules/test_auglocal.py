@@ -13,7 +13,13 @@ from jaxlearn.models.cifar_resnet import classifier as pooled_classifier
 from jaxlearn.models.heads.copied_blocks import copied_blocks_head, head_plan
 from jaxlearn.models.layers.batch_norm import BatchNorm
 from jaxlearn.objectives import cross_entropy
-from jaxlearn.rules.auglocal import auglocal, pyramid, uniform_selection
+from jaxlearn.rules.auglocal import (
+    auglocal,
+    consecutive_selection,
+    pyramid,
+    repeated_selection,
+    uniform_selection,
+)
 from jaxlearn.rules.backprop import backprop
 from jaxlearn.rules.local_learning import Auxiliary, LocalModule, layer_by_layer, local_learning
 
@@ -159,6 +165,35 @@ def test_identity_2_heads_end_like_the_network(blocks):
             assert [block.inputs for block in plan[1:]] == [block.width for block in plan[:-1]]
 
 
+@pytest.mark.parametrize("blocks", [(5, 5, 5), (1, 2, 3)])
+def test_the_ablations_build_heads_as_deep_as_the_method_s_own(blocks):
+    widths = layer_widths(blocks)
+    count = len(widths)
+    for depth in range(1, min(count, 7)):
+        for layer, own in enumerate(pyramid(count, depth)):
+            uniform = uniform_selection(layer, count, own)
+            following = consecutive_selection(layer, count, own)
+            repeated = repeated_selection(layer, count, own)
+            assert len(uniform) == len(following) == len(repeated)
+            assert following == list(range(layer + 1, layer + 1 + own))
+            plan = head_plan(widths, layer, repeated)
+            assert all(copy[1:] == (widths[layer], widths[layer], 1) for copy in plan)
+            # where no choice is left, the two that look ahead agree
+            if layer + own == count - 1:
+                assert following == uniform
+
+
+def test_the_selection_decides_what_heads_are_made_of():
+    asked = []
+
+    def head(layer, selected):
+        asked.append(selected)
+        return dense_head(layer, selected)
+
+    auglocal(layers(), classifier(), 1, head, selection=lambda layer, count, depth: [3] * depth)
+    assert asked == [[3]] * (L - 2)
+
+
 def test_identity_3_one_module_is_backprop(batch):
     plain = backprop(stack([*layers(), classifier()]), cross_entropy)
     params, state = jax.jit(plain.init)(jax.random.key(1), batch)
@@ -253,6 +288,7 @@ def test_identity_7_later_layers_do_not_reach_back(started, batch, signalled):
             assert same == (i < m), (m, i)
 
 
+@pytest.mark.slow
 def test_step_trains_every_module(batch):
     rule = rule_of(DEPTH)
     tx = optax.sgd(0.1, momentum=0.9, nesterov=True)

@@ -1,0 +1,105 @@
+"""A CIFAR ResNet with isolated layers and heads of copied blocks, in PyTorch."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from experiments.harness import Program
+from experiments.peers.torch import agree, in_order, leaves, stepper, tensor, torch, weights
+from jaxlearn.core import Rule
+from jaxlearn.data.cifar10 import MEAN, STD
+
+Tree = Mapping[str, Any]
+
+
+def start(rule: Rule, program: Program, *, pad: int, rate: float, decay: float):
+    """A step of backprop or of layers with local heads, as the parameters have them.
+
+    Args:
+        rule: ours, to compare predictions with.
+        program: its state and batch; a tree with `heads` learns locally.
+        pad: pixels of the reflected border for random crops.
+        rate, decay: learning rate and weight decay of SGD with Nesterov momentum 0.9.
+    """
+    t, params = torch(), weights(program.state.params)
+    images, labels = _normalised(program.batch["inputs"]), tensor(program.batch["labels"]).long()
+    modules, heads = list(in_order(params)), list(in_order(params.get("heads", {})))
+    running = _running(params)
+    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
+    outputs = images
+    for module in modules:
+        outputs = _forward(module, outputs, running, train=False)
+    agree(ours, outputs, "ResNet")
+    entropy = t.nn.functional.cross_entropy
+
+    def whole() -> Iterator[Any]:
+        x = _moved(images, pad)
+        for module in modules:
+            x = _forward(module, x, running, train=True)
+        yield entropy(x, labels)
+
+    def local() -> Iterator[Any]:
+        x = _moved(images, pad)
+        for i, module in enumerate(modules):
+            x = _forward(module, x.detach(), running, train=True)
+            head = _forward(heads[i], x, running, train=True) if i < len(heads) else x
+            yield entropy(head, labels)
+
+    sgd = t.optim.SGD(leaves(params), rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    return stepper(local if heads else whole, sgd)
+
+
+Running = dict[int, tuple[Any, Any]]
+"""Running mean and variance by the identity of the scale they belong to."""
+
+
+def _running(params: Any) -> Running:
+    t = torch()
+    vectors = [leaf for leaf in leaves(params) if leaf.ndim == 1]
+    return {id(leaf): (t.zeros(len(leaf)), t.ones(len(leaf))) for leaf in vectors}
+
+
+def _forward(p: Tree, x: Any, running: Running, *, train: bool) -> Any:
+    """A layer, a head or a stack, told apart by what they are made of."""
+    f = torch().nn.functional
+    if "Dense_0" in p:
+        return f.linear(x.mean((2, 3)), p["Dense_0"]["kernel"].T, p["Dense_0"]["bias"])
+    if "Conv_0" not in p:
+        parts = list(in_order(p)) or [p[name] for name in sorted(p)]  # BasicBlock_i, Classifier_0
+        for part in parts:
+            x = _forward(part, x, running, train=train)
+        return x
+
+    def conv(i: int, x: Any, stride: int = 1) -> Any:
+        kernel, norm = p[f"Conv_{i}"]["kernel"], p[f"BatchNorm_{i}"]["BatchNorm_0"]
+        y = f.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        mean, var = running[id(norm["scale"])]
+        return f.batch_norm(y, mean, var, norm["scale"], norm["bias"], train, 0.1, 1e-5)
+
+    if "Conv_1" not in p:
+        return f.relu(conv(0, x))
+    shaped = "Conv_2" in p  # the shape changes: a shortcut of its own, and stride 2
+    stride = 2 if shaped else 1
+    inside = conv(1, f.relu(conv(0, x, stride)))
+    return f.relu(inside + (conv(2, x, stride) if shaped else x))
+
+
+def _normalised(images: Any) -> Any:
+    """`[batch, H, W, 3]` of 0 … 255 to `[batch, 3, H, W]`."""
+    t = torch()
+    scaled = (t.from_numpy(images) / 255 - t.tensor(MEAN)) / t.tensor(STD)
+    return scaled.permute(0, 3, 1, 2).float().contiguous()
+
+
+def _moved(images: Any, pad: int) -> Any:
+    """A random crop of the image with a reflected border, and a random flip, per image."""
+    t = torch()
+    size, _, height, width = images.shape
+    wide = t.nn.functional.pad(images, (pad,) * 4, mode="reflect")
+    down, right = t.randint(0, 2 * pad + 1, (2, size, 1))
+    rows, columns = down + t.arange(height), right + t.arange(width)
+    columns = t.where(t.rand(size, 1) < 0.5, columns.flip(1), columns)
+    example = t.arange(size)[:, None, None]
+    crop = wide[example, :, rows[:, :, None], columns[:, None, :]]
+    return crop.permute(0, 3, 1, 2).contiguous()

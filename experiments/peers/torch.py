@@ -1,0 +1,67 @@
+"""What all PyTorch peers need: our arrays as tensors, and the proof that both compute the same."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def torch() -> Any:
+    """The package; it is looked for only when a peer starts."""
+    return import_module("torch")
+
+
+def tensor(array: Any) -> Any:
+    """A tensor of its own; kernels of convolutions `[h, w, in, out]` become `[out, in, h, w]`."""
+    values = np.array(array)
+    if values.ndim == 4:
+        values = np.ascontiguousarray(values.transpose(3, 2, 0, 1))
+    return torch().from_numpy(values)
+
+
+def weights(params: Any) -> Any:
+    """Our parameters as leaves to differentiate, in the same tree."""
+    return jax.tree.map(lambda leaf: tensor(leaf).requires_grad_(), params)
+
+
+def leaves(params: Any) -> list[Any]:
+    """The tensors of a tree."""
+    return jax.tree.leaves(params)
+
+
+def in_order(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """The parts of a stack: those with numbers for names, ascending."""
+    return (tree[name] for name in sorted((n for n in tree if n.isdigit()), key=int))
+
+
+def agree(ours: Any, theirs: Any, what: str, rtol: float = 1e-3) -> None:
+    """Compare outputs, relative to the largest.
+
+    Raises:
+        ValueError: when they differ.
+    """
+    ours, theirs = np.asarray(ours), theirs.detach().numpy()
+    worst = np.abs(ours - theirs).max() / np.abs(ours).max()
+    if not worst <= rtol:
+        raise ValueError(f"{what}: outputs of the peer differ by {worst:.1e} of the largest")
+
+
+def stepper(losses: Callable[[], Iterable[Any]], optimizer: Any) -> Callable[[], float]:
+    """One step over losses: each is differentiated before the next is computed, then the update.
+
+    Returns:
+        a function that does the step and returns the sum of the losses.
+    """
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for loss in losses():
+            loss.backward()
+            total += float(loss.detach())
+        optimizer.step()
+        return total
+
+    return step

@@ -1,0 +1,23 @@
+"""Peers compute what our steps compute: each compares outputs with ours before it is timed."""
+
+import pytest
+
+from experiments import auglocal, forwardgnn, local_learning, sltt
+
+pytestmark = pytest.mark.slow
+
+MODULES = [auglocal, forwardgnn, local_learning, sltt]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.EXPERIMENT.slug)
+def test_every_peer_agrees_with_ours_and_its_step_learns_the_batch(module):
+    pytest.importorskip("torch")
+    bench = module.bench()
+    assert bench.peers
+    for peer in bench.peers.values():
+        pytest.importorskip(peer.package)
+        step = peer.start()
+        first = step()
+        for _ in range(5):
+            last = step()
+        assert last < first
