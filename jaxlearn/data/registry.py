@@ -6,16 +6,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from jaxlearn.data.babi import TASKS, babi
 from jaxlearn.data.cifar10 import cifar10
-from jaxlearn.data.dataset import Dataset
 from jaxlearn.data.digits import digits
 from jaxlearn.data.fashion_mnist import fashion_mnist, mnist
-from jaxlearn.data.graphs import Graph, amazon_photo, cora_ml
+from jaxlearn.data.graphs import amazon_photo, cora_ml
 from jaxlearn.data.planetoid import planetoid
 from jaxlearn.data.spoken_digits import spoken_digits
+from jaxlearn.data.sst2 import sst2
+from jaxlearn.data.uci import CLASSIFICATION, REGRESSION, uci_classification, uci_regression
 from jaxlearn.data.vowels import vowels
 
-READERS: dict[str, Callable[..., Dataset | Graph]] = {
+READERS: dict[str, Callable[..., Any]] = {
     "amazon_photo": amazon_photo,
     "cifar10": cifar10,
     "citeseer": partial(planetoid, "citeseer"),
@@ -26,8 +28,13 @@ READERS: dict[str, Callable[..., Dataset | Graph]] = {
     "mnist": mnist,
     "pubmed": partial(planetoid, "pubmed"),
     "spoken_digits": spoken_digits,
+    "sst2": sst2,
     "vowels": vowels,
+    **{f"babi_{task}": partial(babi, task) for task in range(1, len(TASKS) + 1)},
+    **{f"uci_{name}": partial(uci_regression, name) for name in REGRESSION},
+    **{f"uci_{name}": partial(uci_classification, name) for name in CLASSIFICATION},
 }
+"""What reads each: to a `Dataset`, a `Graph`, for `babi_N` a `Babi`, for `uci_NAME` a `Table`."""
 
 
 def names() -> tuple[str, ...]:

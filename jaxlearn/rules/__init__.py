@@ -24,6 +24,7 @@ from jaxlearn.rules.sltt import sltt
 from jaxlearn.rules.target_projection import recurrent_target_projection, target_projection
 from jaxlearn.rules.top_down import top_to_input
 from jaxlearn.rules.top_to_loss import top_to_loss
+from jaxlearn.rules.weight_noise import weight_noise
 
 __all__ = [
     "Auxiliary",
@@ -56,5 +57,6 @@ __all__ = [
     "virtual_examples",
     "virtual_node_passes",
     "virtual_nodes",
+    "weight_noise",
     "with_feedback",
 ]
