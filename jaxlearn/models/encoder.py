@@ -231,8 +231,8 @@ def vision_transformer(
     Example:
         >>> model = vision_transformer(10, patch=4, width=8, layers=2, heads=2, hidden=16)
         >>> images = jnp.zeros((3, 8, 8, 1))
-        >>> params, _ = model.init(jax.random.key(0), images)
-        >>> model.apply(params, {}, images)[0].shape
+        >>> params, _ = jax.eval_shape(model.init, jax.random.key(0), images)
+        >>> jax.eval_shape(model.apply, params, {}, images)[0].shape
         (3, 10)
     """
     encoder = Encoder(

@@ -48,7 +48,8 @@ def resnet50(
     Example:
         >>> model = resnet50((1, 1), width=4)
         >>> x = jax.numpy.zeros((2, 8, 8, 3))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> variables = jax.eval_shape(model.init, jax.random.key(0), x)
+        >>> jax.eval_shape(model.apply, *variables, x)[0].shape
         (2, 10)
     """
     return from_linen(ResNet50(blocks, width, classes, sync))

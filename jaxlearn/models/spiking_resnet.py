@@ -80,7 +80,9 @@ def spiking_resnet18_blocks(
     Example:
         >>> from jaxlearn.core import stack
         >>> blocks = spiking_resnet18_blocks(width=2)
-        >>> stack(blocks).init(jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))[0]["9"].keys()
+        >>> images = jax.numpy.zeros((1, 32, 32, 3))
+        >>> params, _ = jax.eval_shape(stack(blocks).init, jax.random.key(0), images)
+        >>> params["9"].keys()
         dict_keys(['BatchNorm_0', 'Dense_0'])
     """
     blocks: list[linen.Module] = [Conv(width, bias=False)]

@@ -128,10 +128,10 @@ def test_seeds_can_be_vmapped(name):
 
 @pytest.mark.parametrize("name", RULES)
 def test_inputs_of_another_width_are_refused(name):
-    state = run(name, 0)
-    narrow = BATCH | {"inputs": BATCH["inputs"][:, :5]}
+    rule, narrow = RULES[name], BATCH | {"inputs": BATCH["inputs"][:, :5]}
+    state = jax.eval_shape(lambda key: make_state(rule, TX, key, BATCH), jax.random.key(0))
     with pytest.raises(ValueError, match=r"does not fit the parameters.*found"):
-        make_step(RULES[name], TX)(state, narrow)
+        jax.eval_shape(make_step(rule, TX), state, narrow)
 
 
 def test_stack_needs_no_state_for_stateless_blocks():

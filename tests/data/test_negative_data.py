@@ -82,6 +82,7 @@ def test_hybrids_take_every_pixel_from_one_of_two_images():
         assert set(np.unique(image)) == {i + 1.0, (i - 1) % 3 + 1.0}
 
 
+@pytest.mark.slow
 def test_scrambled_inputs_have_typical_entries_and_do_not_see_their_neighbours():
     x = jax.random.normal(KEY, (4, 400))
     batch = {"inputs": x, "index": jnp.arange(4)}

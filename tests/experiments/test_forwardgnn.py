@@ -35,6 +35,7 @@ def test_a_step_of_backprop_takes_more_bytes_with_every_layer():
     assert two < three < four
 
 
+@pytest.mark.slow
 def test_one_greedy_run_reports_every_depth_and_learns(tmp_path):
     config = dataclasses.replace(
         TINY, depths=(1, 2), convolution="sage", epochs=20, learning_rate=0.02

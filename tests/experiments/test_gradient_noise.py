@@ -81,6 +81,7 @@ def test_multiplication_grows_in_training_and_is_tested_on_longer_numbers():
     assert not np.array_equal(stream(config, 1)(0)["inputs"], stream(config, 2)(0)["inputs"])
 
 
+@pytest.mark.slow
 def test_restarts_are_judged_by_validation_and_counted(tmp_path):
     config = replace(PRESETS["smoke"], layers=2, width=8, steps=3, restarts=2)
     found = train(config, [0, 1], Run(tmp_path))

@@ -70,6 +70,7 @@ def test_paper_rows_carry_published_errors_and_the_protocol():
     assert not any(row.paper for row in rows(SMALL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["dgl", "infopro", "predsim", "auglocal"])
 def test_every_host_takes_every_kind_of_copy_and_bias(host):
     tiny = replace(SMOKE, host=host, batch=4)

@@ -33,6 +33,7 @@ def test_rows_differ_in_the_rule_alone_and_only_cited_numbers_are_shown():
         assert not row.paper
 
 
+@pytest.mark.slow
 def test_memory_over_time():
     example = batches(sltt.data_of(SMOKE).train, SMOKE.batch, seed=0)(0)
     of = lambda method, T: sltt.temp_bytes(replace(SMOKE, method=method, T=T), example)
@@ -41,6 +42,7 @@ def test_memory_over_time():
     assert of("bptt", 32) > 4 * of("bptt", 4)
 
 
+@pytest.mark.slow
 def test_cosine_is_one_without_a_leak_and_below_with_one():
     from jaxlearn.core import make_state
 
@@ -61,6 +63,7 @@ def test_cosine_is_not_measured_where_it_would_mean_something_else():
     assert sltt.cosine_with_bptt(replace(SMOKE, method="bptt"), None) is None
 
 
+@pytest.mark.slow
 def test_a_row_without_training_measures_costs_only(tmp_path):
     config = replace(SMOKE, method="bptt_checkpointed", trained=False, lengths=(4,), turns=1)
     found = sltt.train(config, [7], Run(tmp_path))

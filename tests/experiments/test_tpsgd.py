@@ -29,6 +29,7 @@ def test_every_rule_of_a_network_has_the_networks_parameters():
         assert len(shapes) == 1, shapes
 
 
+@pytest.mark.slow
 def test_shallow_trains_the_readout_alone_at_its_own_rate():
     config = replace(SMOKE, widths=(5,), method="shallow", rate=0.5, momentum=0.0)
     rule, tx = tpsgd.rule_of(config), tpsgd.transform_of(config, 10**6)

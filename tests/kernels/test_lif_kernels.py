@@ -65,7 +65,7 @@ def test_no_surrogate_loses_its_gradient_in_a_kernel(surrogate):
         assert (gx != 0).mean() > 0.2
 
 
-@pytest.mark.parametrize("time", [7, 8])
+@pytest.mark.parametrize("time", [pytest.param(7, marks=pytest.mark.slow), 8])
 def test_time_chunks(monkeypatch, time):
     """Small VMEM budget: several chunks per tile, the last one full or partial."""
     monkeypatch.setattr(pallas_tpu, "VMEM_BUDGET", 2 * 12 * 16 * 128 * 2)

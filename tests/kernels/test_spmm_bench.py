@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jaxlearn_kernels.spmm import bench
 from jaxlearn_kernels.spmm.shapes import Shape, random_graph
 
@@ -35,6 +36,7 @@ def test_deviation_is_relative_and_of_the_worst_leaf():
     assert not bench.same_bits((a, b), (a, a))
 
 
+@pytest.mark.slow
 def test_report_has_a_line_per_part_and_implementation(monkeypatch):
     monkeypatch.setattr(bench, "CHAIN", 2)
     for part in ("layer and gradient", "product"):

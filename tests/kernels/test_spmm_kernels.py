@@ -71,6 +71,7 @@ def test_plans_of_the_gpu_kernel_agree():
     forward_agrees(KERNELS["gpu"], ODD[5], Epilogue(relu=True), jnp.float32, True, 1e-5, cut=plan)
 
 
+@pytest.mark.slow
 def test_columns_beyond_one_tpu_call(monkeypatch):
     monkeypatch.setattr(pallas_tpu, "MAX_COLUMNS", 256)
     forward_agrees(KERNELS["tpu"], ODD[6], cases.FULL, jnp.float32, True, 1e-5)
@@ -113,6 +114,7 @@ def test_axes_between_are_passes_of_their_own(options):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), together, apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", [None, "interpret_gpu"])
 def test_vmap_over_x_over_values_and_over_the_epilogue(implementation):
     xs, bias = jnp.moveaxis(X, 1, 0), jnp.arange(12.0).reshape(4, 3)
@@ -187,6 +189,7 @@ def test_no_messages_for_the_values_unless_asked():
     assert messages not in shapes(lambda x: spmm(MATRIX, x).sum(), X[:, 0])
 
 
+@pytest.mark.slow
 def test_tpu_copies_are_waited_for_before_they_are_read():
     """On a simulated TPU whose copies happen when waited for, and whose memory starts as nan."""
     simulated = functools.partial(

@@ -32,6 +32,7 @@ def test_identity_6_bundling_is_associative():
     np.testing.assert_allclose(at_once, in_parts, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bundle_follows_the_network_it_is_made_of():
     """`W_2 sin(W_1 x + b)`: sin is estimated, the linear layer on top is exact."""
     maps = [universal_features("sin", 8192, form="asymmetric"), identity_features()]

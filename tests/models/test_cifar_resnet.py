@@ -71,6 +71,7 @@ def norm_by_hand(x):
     return (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stride", "width"), [(1, 3), (2, 5)])
 def test_basic_block_against_loops_in_float64(stride, width):
     x = np.random.default_rng(0).normal(size=(4, 4, 4, 3))

@@ -103,6 +103,7 @@ def test_minilm_follows_the_equations_of_bert_whole_or_in_two_parts():
         minilm_encoder(3, 3)
 
 
+@pytest.mark.slow
 def test_padding_changes_nothing():
     encoder = Encoder(1, 2, 8)
     x = jax.random.normal(KEY, (1, 4, 8))
@@ -128,6 +129,7 @@ def test_adapters_stand_in_the_top_layers_and_start_as_nothing():
     np.testing.assert_allclose(y, z, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_uptraining_replaces_the_hidden_layers_of_the_top_with_draws_of_their_own():
     build = partial(vision_transformer, 3, patch=2, width=8, layers=3, heads=2, hidden=12)
     features = relu_features(5)
@@ -151,6 +153,7 @@ def test_uptraining_replaces_the_hidden_layers_of_the_top_with_draws_of_their_ow
     assert jax.eval_shape(new.apply, params, state, images)[0].shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_linearised_pooler_starts_from_the_trained_one():
     build = partial(vision_transformer, 3, patch=2, width=8, layers=1, heads=2, hidden=12)
     features = universal_features("sin", 6, form="asymmetric")

@@ -77,6 +77,7 @@ def rules():
     yield auglocal(imagenet_vgg((1, 1, 2), (4, 8, 8)), end, 2, convs, **options)
 
 
+@pytest.mark.slow
 def test_auglocal_isolates_every_layer_but_the_last():
     batch = {
         "inputs": jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32),

@@ -17,6 +17,7 @@ from jaxlearn.rules import backprop
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 def test_only_adapters_and_the_classifier_are_trained_and_draws_stay():
     adapter = lambda name: SNNKAdapter(relu_features(4), name=name)
     model = from_linen(Classifier(Encoder(1, 2, 8, adapter=adapter), 3))

@@ -25,7 +25,7 @@ def finish(*workers: subprocess.Popen) -> None:
         assert worker.returncode == 0, output[-3000:]
 
 
-@pytest.fixture(scope="module", params=["ONE", pytest.param("ALL", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["SOME", pytest.param("ALL", marks=pytest.mark.slow)])
 def alone(request, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
     """Which rules, and their weights after training on one device."""
     path = tmp_path_factory.mktemp("pod") / "one.npz"

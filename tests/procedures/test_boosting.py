@@ -159,6 +159,7 @@ def test_the_newton_step_looks_at_all_examples_and_carries_the_learning_rate(gro
     np.testing.assert_allclose(boosted.rho[0], loss.newton(y, residual, f), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_grid_shares_one_compilation_and_padding_is_empty(grown):
     """Rates and sizes vmapped; the full size is the network of its own."""
     fit = partial(boost, X, TARGETS["binary"], KEY, LOSSES["binary"], stages=STAGES, learner=QUICK)
@@ -213,6 +214,7 @@ def test_four_devices_grow_the_stage_of_one():
     run_on(4, WORKER)
 
 
+@pytest.mark.slow
 def test_on_features_is_one_network_that_backprop_can_tune(grown):
     """Boosted on scaled features: scaler, units and features become one model."""
     features = from_functions(

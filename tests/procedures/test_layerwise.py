@@ -63,6 +63,7 @@ def test_prediction_is_that_of_the_joint_rule_with_the_same_weights():
     np.testing.assert_allclose(max(history), score, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_local_loss_of_every_layer():
     for layer in train(STAGES, steps=20):
         assert layer.history[-1]["loss"] < layer.history[0]["loss"]
@@ -121,6 +122,7 @@ def test_validation_adds_up_the_layers_below():
     assert [layer.history[-1]["validation/score"] for layer in seen] == [3, 7]
 
 
+@pytest.mark.slow
 def test_every_stage_resumes_from_its_own_folder(tmp_path):
     want = train(STAGES)
     first = train(STAGES[:1], workdir=tmp_path)

@@ -30,6 +30,7 @@ def test_the_output_error_reaches_every_layer_through_its_matrix(signs):
     assert set(metrics) == {"loss", "accuracy"}
 
 
+@pytest.mark.slow
 def test_the_network_is_that_of_backprop_and_so_is_its_readout():
     blocks, readout = conv_blocks(3, (2, "pool"), (4,), size=3)
     batch = {"inputs": jax.random.normal(KEY, (5, 4, 4, 1)), "labels": jnp.array([0, 1, 2, 0, 1])}

@@ -102,6 +102,7 @@ def test_layers_learn_without_labels_and_the_read_out_sends_nothing_back():
     assert (outputs.argmax(1) == BATCH["labels"]).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_images_are_told_from_hybrids():
     """Stripes against mixtures of stripes: only a unit that sees far can tell them apart."""
     phase = jnp.arange(32) % 8

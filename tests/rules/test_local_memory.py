@@ -49,6 +49,7 @@ def test_memory_of_isolated_modules_does_not_grow_with_depth():
     assert deep < 0.5 * whole
 
 
+@pytest.mark.slow
 def test_memory_of_a_loop_over_equal_modules_does_not_grow_with_depth():
     shallow, deep = (reserved(local(layers, True)) for layers in (6, 24))
     assert deep - shallow < ACTIVATION

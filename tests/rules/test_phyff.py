@@ -186,6 +186,7 @@ def test_one_inner_step_on_one_layer_is_the_step_of_the_rule():
     assert abs(m["loss"] - n["loss"]) < 1e-6
 
 
+@pytest.mark.slow
 def test_inner_steps_are_adam_on_a_constant_measurement_and_the_update_is_handed_on():
     """The published loop written out, with numpy measurements and one Adam per layer."""
     trainer, state, metrics = trained(physics, steps=2, inner_steps=3)

@@ -102,6 +102,7 @@ def test_identity_6_bptt_differs_unless_the_past_has_no_weight():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_hidden_signals_are_those_of_over_time():
     """Only the classifier is taught and read differently."""
     cells = [recurrent(WIDTH, "lstm"), recurrent(4, "gru")]

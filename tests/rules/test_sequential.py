@@ -56,6 +56,7 @@ def close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
 
 
+@pytest.mark.slow
 def test_without_refresh_the_values_are_those_of_one_step_for_all(runs):
     (expected, metrics), (found, own) = runs["at once"], runs["sequential"]
     close(found.params, expected.params)

@@ -136,6 +136,7 @@ def test_microbatches_give_the_same_signal(rule, batch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, want)
 
 
+@pytest.mark.slow
 def test_padded_nodes_with_weight_zero_change_nothing():
     batch = graph_batch()
     labels = planted_graph(NODES, CLASSES, 12).labels

@@ -94,6 +94,7 @@ def test_identity_2_accumulated_gradient_is_that_of_the_unrolled_net_with_cut_me
     assert np.abs(flat(oracle)).max() > 0
 
 
+@pytest.mark.slow
 def test_identity_2_a_mask_for_each_step_would_be_another_gradient():
     batch, net, T = images(), conv_net(), 2
     grads = gradient(sltt(net, LOSS, T), batch)[0]
@@ -104,10 +105,10 @@ def test_identity_2_a_mask_for_each_step_would_be_another_gradient():
 @pytest.mark.parametrize(
     ("surrogate", "alpha", "target"),
     [
-        ("triangle", 0.0, 1.0),
         ("triangle", 0.05, "one-hot"),
-        ("rectangle", 0.05, 1.0),
-        ("sigmoid", 0.05, 1.0),
+        pytest.param("triangle", 0.0, 1.0, marks=pytest.mark.slow),
+        pytest.param("rectangle", 0.05, 1.0, marks=pytest.mark.slow),
+        pytest.param("sigmoid", 0.05, 1.0, marks=pytest.mark.slow),
     ],
 )
 def test_identity_2_holds_for_every_surrogate_and_loss(surrogate, alpha, target):
@@ -119,6 +120,7 @@ def test_identity_2_holds_for_every_surrogate_and_loss(surrogate, alpha, target)
     assert relative(inside, outside) < 1e-5
 
 
+@pytest.mark.slow
 def test_identity_3_forward_passes_are_the_same_to_the_bit():
     def telling(outputs, batch):
         return LOSS(outputs, batch)[0], {"logits": outputs}

@@ -37,7 +37,7 @@ def run(workdir, batches=toy.batches, **more):
     return fit(toy.step, toy.state(), batches, workdir=workdir, **(settings | more))
 
 
-@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("on_device", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_interrupted_again_and_again(tmp_path, on_device):
     more = {"steps": 24, "save_every": 6, "on_device": on_device}
     straight = run(tmp_path / "straight", **more)

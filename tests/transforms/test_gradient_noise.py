@@ -176,6 +176,7 @@ def test_placement_decides_the_variance_of_the_accumulated_update(placement, sha
     assert_variance(updates_at(tx, (7,))[0], share * 0.3 / 2**0.55)
 
 
+@pytest.mark.slow
 def test_microbatches_of_a_rule_share_one_draw():
     rule = backprop(mlp(3, layers=2, width=4), cross_entropy)
     tx, batch = noisy(optax.sgd(0.1), 0.1, KEY), tiny_batch()

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from jaxlearn.core import stack
 from jaxlearn.models.layers.checkpointed import checkpointed
@@ -8,6 +9,7 @@ from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules.backprop import backprop
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_backprop_and_activations_are_recomputed():
     blocks, batch = tiny_blocks(), tiny_batch()
     plain = backprop(stack([*blocks, tiny_head()]), cross_entropy)

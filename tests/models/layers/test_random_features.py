@@ -84,6 +84,7 @@ def test_expectation_and_variance_are_those_of_the_formulas():
             np.testing.assert_allclose(found, variance, rtol=1e-6, err_msg=f"{name} {form} {knob}")
 
 
+@pytest.mark.slow
 def test_spectra_are_the_transforms_of_their_functions():
     z = np.linspace(-1.5, 1.5, 7)
     for name, spectrum in SPECTRA.items():
@@ -141,6 +142,7 @@ def test_relu_features_turn_linear_as_the_floor_falls():
     np.testing.assert_allclose(found, w @ x, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_power_series_estimate_their_polynomials_and_the_functions():
     x, w, b = jnp.array([0.5, -0.3]), jnp.array([[0.4, 0.6]]), jnp.array([0.5])
     z, n = float(w[0] @ x + b[0]), 200_000
@@ -167,6 +169,7 @@ def test_identity_8_orthogonal_rows_and_their_norms():
     np.testing.assert_allclose(fixed, np.sqrt(8), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rescaling_changes_the_kernel_as_said():
     x, w = jnp.array([[3.0, 4.0], [0.0, 0.0]]), jnp.array([[1.0, 2.0]])
     exact = identity_features()

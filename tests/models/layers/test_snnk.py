@@ -94,6 +94,7 @@ class Two(linen.Module):
         return linen.Dense(2, name="out")(self.hidden(x))
 
 
+@pytest.mark.slow
 def test_carried_over_layers_use_the_weights_and_their_own_draws():
     features = universal_features("cos", 2048, form="asymmetric")
     dense = Two(linen.Dense(3)).init(KEY, X)["params"]

@@ -36,6 +36,7 @@ def test_identity_7_twenty_numbers_are_forty_bits_with_min_00_and_max_11():
     assert (two_bits(jnp.ones((1, 4))) == 0).all()
 
 
+@pytest.mark.slow
 def test_the_surface_scatters_as_the_sum_over_all_bounces():
     surface = metasurface(KEY, 40, 6, coupling=0.3)
     found = np.asarray(surface(jnp.asarray(X)))

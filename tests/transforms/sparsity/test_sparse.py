@@ -178,6 +178,7 @@ def test_bernoulli_masks_hold_their_density_on_average():
     assert int(drawn.sum()) != 3000
 
 
+@pytest.mark.slow
 def test_vmapped_seeds_equal_single_ones_and_keep_the_branch():
     rule, batch = backprop(tiny_stack(), cross_entropy), tiny_batch()
 
