@@ -11,12 +11,14 @@ from experiments.gbnn import (
     Config,
     claims,
     error,
+    from_library,
     grown,
     loss_of,
     problem,
     program,
     rows,
     table,
+    train,
 )
 from experiments.harness import Measured
 
@@ -57,7 +59,34 @@ def test_claims_fail_by_their_margins(changed, failing):
 def test_rows_cover_losses_and_methods_without_published_numbers():
     for preset in PRESETS.values():
         assert not any(row.paper for row in rows(preset))
-    assert len(rows(PRESETS["small"])) == 6 * 4 + 1
+    assert len(rows(PRESETS["small"])) == 6 * 7 + 1
+
+
+def test_the_linear_row_is_ridge_regression_chosen_on_validation():
+    config = replace(PRESETS["smoke"], dataset="diabetes", method="linear", used=2)
+    made, loss = problem(config, [0])
+    expected = []
+    for fold in range(2):
+        x, y = ({part: v[fold].astype(np.float64) for part, v in d.items()} for d in made[:2])
+        means = x["train"].mean(0), y["train"].mean(0)
+        centred, targets = x["train"] - means[0], y["train"] - means[1]
+        errors = []
+        for penalty in (1e-3, 1e-1, 1e1, 1e3):
+            normal = centred.T @ centred + penalty * np.eye(x["train"].shape[1])
+            w = np.linalg.solve(normal, centred.T @ targets)
+            missed = [(x[part] - means[0]) @ w + means[1] - y[part] for part in x]
+            errors.append([np.sqrt(np.mean(values**2)) for values in missed])
+        validation, test = (np.array(errors)[:, list(x).index(p)] for p in ("validation", "test"))
+        expected.append(test[validation.argmin()] * made.scale[fold])
+    found = from_library(config, made, loss, None)[""]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["trees", "linear", "three-layer"])
+def test_what_boosting_is_seen_beside_learns_classes(method):
+    config = replace(PRESETS["smoke"], method=method, steps=200)
+    found = train(config, [0], None)
+    assert found[0]["accuracy"] > 80
     paper = {row.config.dataset for row in rows(PRESETS["paper"])}
     assert {"power", "kin8nm", "sonar", "iris"} <= paper
     assert len(paper) == 5 + 13 + 7
