@@ -60,6 +60,7 @@ def _layer_claims(measured: Measured) -> list[Claim]:
             "two bundled layers without a gradient step are 3 points above linear ridge",
             gain >= 3,
             f"{gain:+.2f} points",
+            "the margin was the figure of the pilots, without slack",
         ),
         Claim(
             "tables",
