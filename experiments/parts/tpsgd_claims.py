@@ -60,8 +60,8 @@ def _memory_claim(measured: Measured) -> Claim:
         "with 8 hidden layers tpSGD reserves at most half of BP's temporaries",
         ours[-1] <= 0.5 * theirs[-1],
         f"{ours[-1]:.1f} and {theirs[-1]:.1f} MB",
-        "tpSGD's figure is flat in depth at some five activations, those within a layer; BP's grows "
-        "by one per layer, so that half takes ten layers",
+        "tpSGD's figure is flat in depth at some five activations, those within a layer; BP's "
+        "grows by one per layer, so that half takes ten layers",
         presets=("smoke", "small", "paper"),
     )
 
