@@ -17,7 +17,17 @@ from jaxlearn.transforms.sparsity import masks
 from tests.batteries.discover import PARAMETRIZATIONS, RULES, TRANSFORMS
 
 CELLS = sorted(itertools.product(RULES, PARAMETRIZATIONS, TRANSFORMS))
-SAMPLE = random.Random(0).sample(CELLS, min(len(CELLS), 10))
+
+
+def sample(size: int, seed: int = 0) -> list[tuple[str, str, str]]:
+    """One cell of every parametrization, then any others."""
+    choose = random.Random(seed)
+    first = [choose.choice([c for c in CELLS if c[1] == p]) for p in sorted(PARAMETRIZATIONS)]
+    rest = [c for c in CELLS if c not in first]
+    return first + choose.sample(rest, min(len(rest), size - len(first)))
+
+
+SAMPLE = sample(10)
 STEPS = 30
 
 
