@@ -380,8 +380,8 @@ def variant_claims(measured: Measured) -> list[Claim]:
             abs(measured.gap(sf, la, metric)) <= 5,
             f"{measured.show(sf, metric)}, {measured.show(la, metric)}",
             "not for want of epochs: on seed 103 with 1000 of them early stopping ended both "
-            "layers after 528, at 64.8 %; the goodness of the second outweighs that of the first, "
-            "which alone reaches 79.5 %",
+            "layers after 528, at 64.8 %, where the first alone reached 79.5 %. The authors' code "
+            "on that split does the same, 81.1 % with one layer and about 61 with two",
         ),
     ]
 
