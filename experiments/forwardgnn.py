@@ -381,7 +381,8 @@ def variant_claims(measured: Measured) -> list[Claim]:
             f"{measured.show(sf, metric)}, {measured.show(la, metric)}",
             "not for want of epochs: on seed 103 with 1000 of them early stopping ended both "
             "layers after 528, at 64.8 %, where the first alone reached 79.5 %. The authors' code "
-            "on that split does the same, 81.1 % with one layer and, within 800 epochs, 61 with two",
+            "on that split does the same: 81.1 % with one layer and, within 800 epochs, 61 with "
+            "two",
         ),
     ]
 
