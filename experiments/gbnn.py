@@ -22,8 +22,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Program, Row, Run, bars, main
 from experiments.parts import gbnn_library
+from experiments.parts.gbnn_claims import METHODS, SMALL_SETS, claims
 from jaxlearn.core import Key, Params, make_state, make_step
 from jaxlearn.data.uci import (
     CLASSIFICATION,
@@ -59,8 +60,6 @@ DEVIATIONS = (
     "paper's are convolutional networks.",
 )
 SKLEARN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
-SMALL_SETS = ("breast-cancer", "sonar", "ionosphere", "digits", "energy", "concrete")
-METHODS = ("gbnn", "adam", "sgd", "lbfgs")
 CONTEXT = ("three-layer", "trees", "linear")
 """Other models beside them; no claim compares with these."""
 RATES = {"adam": (1e-3, 1e-2), "sgd": (0.03, 0.3)}
@@ -280,45 +279,32 @@ def converged(config: Config, made: Problem, loss: BoostingLoss, keys: Key) -> E
     def one(x, y, key, alpha):
         objective = partial(_penalised, model.apply, loss, x["train"], y["train"], alpha)
         start = model.init(key, x["train"])[0]
-        params = lbfgs(objective, start, max_iterations=config.max_iterations).params
-        return params, [model.apply(params, {}, x[part])[0] for part in ("validation", "test")]
+        return lbfgs(objective, start, max_iterations=config.max_iterations).params
 
-    return _chosen(one, made, keys, jnp.asarray(PENALTIES))
+    return _and_halves(*_chosen(model, one, made, keys, PENALTIES), made)
 
 
 def descended(config: Config, made: Problem, loss: BoostingLoss, keys: Key) -> Errors:
     """All units at once by Adam or SGD, rate and stopping step chosen on validation."""
     model = shallow(config.units, made.y["train"].shape[-1])
-    direction = {"adam": optax.scale_by_adam(), "sgd": optax.trace(0.9)}[config.method]
-
-    def one(x, y, key, rate):
-        start = model.init(key, x["train"])[0]
-        params = _best_on_the_way(
-            config, partial(_penalised, model.apply, loss), direction, rate, start, x, y, key
-        )
-        return params, [model.apply(params, {}, x[part])[0] for part in ("validation", "test")]
-
-    return _chosen(one, made, keys, jnp.asarray(RATES[config.method]))
+    return _and_halves(*_descended(config, model, config.method, made, loss, keys), made)
 
 
 def three_layers(config: Config, made: Problem, loss: BoostingLoss, keys: Key) -> Errors:
     """Three hidden layers of so many units each by Adam, chosen as for `descended`."""
     model = mlp(made.y["train"].shape[-1], layers=3, width=config.units)
+    return {"": _descended(config, model, "adam", made, loss, keys)[1]}
+
+
+def _descended(config, model, optimizer, made, loss, keys) -> tuple[Params, np.ndarray]:
+    direction = {"adam": optax.scale_by_adam(), "sgd": optax.trace(0.9)}[optimizer]
     objective = partial(_penalised, model.apply, loss)
 
     def one(x, y, key, rate):
         start = model.init(key, x["train"])[0]
-        args = (optax.scale_by_adam(), rate, start, x, y, key)
-        params = _best_on_the_way(config, objective, *args)
-        return [model.apply(params, {}, x[part])[0] for part in ("validation", "test")]
+        return _best_on_the_way(config, objective, direction, rate, start, x, y, key)
 
-    over = jax.vmap(jax.vmap(one, (None, None, None, 0)), (0, 0, 0, None))
-    validation, test = jax.device_get(
-        jax.jit(over)(made.x, made.y, keys, jnp.asarray(RATES["adam"]))
-    )
-    scale = made.scale[:, None]
-    best = error(validation, made.y["validation"][:, None], scale).argmin(1)
-    return {"": error(test, made.y["test"][:, None], scale)[np.arange(len(best)), best]}
+    return _chosen(model, one, made, keys, RATES[optimizer])
 
 
 def from_library(config: Config, made: Problem, loss: BoostingLoss, keys: Key) -> Errors:
@@ -360,14 +346,24 @@ def _best_on_the_way(config, objective, direction, rate, start, x, y, key) -> Pa
     return best
 
 
-def _chosen(one, made: Problem, keys: Key, grid: jax.Array) -> Errors:
-    """Test error of the setting that is best on validation, and with random halves of its units."""
-    over = jax.vmap(jax.vmap(one, (None, None, None, 0)), (0, 0, 0, None))
-    params, (validation, test) = jax.device_get(jax.jit(over)(made.x, made.y, keys, grid))
+def _chosen(model, one, made: Problem, keys: Key, grid) -> tuple[Params, np.ndarray]:
+    """Per fold: parameters of the setting that is best on validation, and their test error."""
+
+    def both(x, y, key, setting):
+        params = one(x, y, key, setting)
+        return params, [model.apply(params, {}, x[part])[0] for part in ("validation", "test")]
+
+    over = jax.vmap(jax.vmap(both, (None, None, None, 0)), (0, 0, 0, None))
+    found = jax.jit(over)(made.x, made.y, keys, jnp.asarray(grid))
+    params, (validation, test) = jax.device_get(found)
     scale, folds_ = made.scale[:, None], np.arange(len(made.scale))
     best = error(validation, made.y["validation"][:, None], scale).argmin(1)
     whole = error(test, made.y["test"][:, None], scale)[folds_, best]
-    params = jax.tree.map(lambda leaf: leaf[folds_, best], params)
+    return jax.tree.map(lambda leaf: leaf[folds_, best], params), whole
+
+
+def _and_halves(params: Params, whole: np.ndarray, made: Problem) -> Errors:
+    """The test error, and that of random halves of the units."""
     halves = [_random_half(params, made, seed) for seed in range(DROPS)]
     return {"": whole, " random half": np.mean(halves, 0)}
 
@@ -402,70 +398,6 @@ def deep(config: Config, made: Problem, loss: BoostingLoss, keys: Key) -> Errors
     above, head = jax.device_get(jax.jit(jax.vmap(one))(made.x, made.y, keys))
     boosted = grown(config, made._replace(x=above), loss, keys)
     return boosted | {" linear head": error(head, made.y["test"], made.scale)}
-
-
-def claims(measured: Measured) -> list[Claim]:
-    """What boosting should show at this scale."""
-    if f"{SMALL_SETS[0]}, adam" not in measured.rows:
-        return []
-    classed = [n for n in SMALL_SETS if "accuracy" in measured.rows[f"{n}, gbnn"]]
-    near = {name: _near(measured, name, name in classed) for name in SMALL_SETS}
-    mean = lambda method, metric: float(
-        np.mean([measured.mean(f"{name}, {method}", metric) for name in classed])
-    )
-    whole, half = mean("gbnn", "accuracy"), mean("gbnn", "accuracy half")
-    loss = mean("adam", "accuracy") - mean("adam", "accuracy random half")
-    ours = lambda name, metric: measured.mean(f"{name}, gbnn", metric)
-    change = {n: ours(n, "accuracy") - ours(n, "accuracy half") for n in classed}
-    head = measured.mean("digits, deep", "accuracy linear head")
-    top = measured.mean("digits, deep", "accuracy")
-    return [
-        Claim(
-            "as-good-as-joint-training",
-            "within 2 points (or 10 % of RMSE) of the best of Adam, SGD and L-BFGS on at least 4 "
-            "of 6 tables",
-            sum(ok for ok, _ in near.values()) >= 4,
-            "; ".join(f"{name} {text}" for name, (_, text) in near.items()),
-            presets=("small",),
-        ),
-        Claim(
-            "half-the-units-suffice",
-            "the first half of the units loses at most 1 point of accuracy on average",
-            whole - half <= 1,
-            f"{whole:.2f} with all, {half:.2f} with half",
-            presets=("small",),
-        ),
-        Claim(
-            "random-halves-lose-more",
-            "a random half of an Adam-trained network loses more accuracy than the last half of a "
-            "boosted one, on average",
-            loss > whole - half,
-            f"random half {loss:.2f} points, last half {whole - half:.2f}",
-            presets=("small",),
-        ),
-        Claim(
-            "does-not-overgrow",
-            "from T/2 to T stages accuracy falls by at most 1 point on average",
-            whole - half >= -1,
-            ", ".join(f"{name} {points:+.2f}" for name, points in change.items()),
-            presets=("small",),
-        ),
-        Claim(
-            "on-deep-features",
-            "boosting on frozen features is within 1 point of the linear head",
-            top >= head - 1,
-            f"boosted {top:.2f}, linear head {head:.2f}",
-            presets=("small",),
-        ),
-    ]
-
-
-def _near(measured: Measured, name: str, classes: bool) -> tuple[bool, str]:
-    metric = "accuracy" if classes else "rmse"
-    values = [measured.mean(f"{name}, {method}", metric) for method in METHODS]
-    ours, best = values[0], max(values[1:]) if classes else min(values[1:])
-    ok = ours >= best - 2 if classes else ours <= 1.1 * best
-    return ok, f"{ours:.4g} against {best:.4g}"
 
 
 def program(config: Config) -> Program:

@@ -6,7 +6,18 @@ from typing import Any
 import jax
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, leaves, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    Running,
+    agree,
+    batch_norm,
+    in_order,
+    leaves,
+    running_statistics,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 from jaxlearn.core import Rule
 from jaxlearn.data.cifar10 import MEAN, STD
 
@@ -25,7 +36,7 @@ def start(rule: Rule, program: Program, *, pad: int, rate: float, decay: float):
     t, params = torch(), weights(program.state.params)
     images, labels = _normalised(program.batch["inputs"]), tensor(program.batch["labels"]).long()
     modules, heads = list(in_order(params)), list(in_order(params.get("heads", {})))
-    running = _running(params)
+    running = running_statistics(params)
     ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
     outputs = images
     for module in modules:
@@ -50,16 +61,6 @@ def start(rule: Rule, program: Program, *, pad: int, rate: float, decay: float):
     return stepper(local if heads else whole, sgd)
 
 
-Running = dict[int, tuple[Any, Any]]
-"""Running mean and variance by the identity of the scale they belong to."""
-
-
-def _running(params: Any) -> Running:
-    t = torch()
-    vectors = [leaf for leaf in leaves(params) if leaf.ndim == 1]
-    return {id(leaf): (t.zeros(len(leaf)), t.ones(len(leaf))) for leaf in vectors}
-
-
 def _forward(p: Tree, x: Any, running: Running, *, train: bool) -> Any:
     """A layer, a head or a stack, told apart by what they are made of."""
     f = torch().nn.functional
@@ -72,10 +73,9 @@ def _forward(p: Tree, x: Any, running: Running, *, train: bool) -> Any:
         return x
 
     def conv(i: int, x: Any, stride: int = 1) -> Any:
-        kernel, norm = p[f"Conv_{i}"]["kernel"], p[f"BatchNorm_{i}"]["BatchNorm_0"]
+        kernel = p[f"Conv_{i}"]["kernel"]
         y = f.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
-        mean, var = running[id(norm["scale"])]
-        return f.batch_norm(y, mean, var, norm["scale"], norm["bias"], train, 0.1, 1e-5)
+        return batch_norm(y, p[f"BatchNorm_{i}"], running, train)
 
     if "Conv_1" not in p:
         return f.relu(conv(0, x))

@@ -7,7 +7,17 @@ import jax
 import numpy as np
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, leaves, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    agree,
+    batch_norm,
+    in_order,
+    leaves,
+    running_statistics,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 
 Membranes = list[Any]
 
@@ -36,15 +46,20 @@ def start(
     t, f, params = torch(), torch().nn.functional, weights(program.state.params)
     x = t.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
     labels = tensor(program.batch["labels"]).long()
-    spike, running = _surrogate(), {}
+    spike, running = _surrogate(), running_statistics(params)
     *blocks, readout = in_order(params)
 
-    def steps(*, train: bool, cut: bool):
+    def current(block: Any, x: Any, stride: int) -> Any:
+        kernel, bias = block["Conv_0"]["kernel"], block["Conv_0"]["bias"]
+        y = f.conv2d(x, kernel, bias, stride=stride, padding=1)
+        return batch_norm(y, block["BatchNorm_0"], running, train=True)
+
+    def steps(*, cut: bool):
         membranes: Membranes = [0.0] * len(blocks)
         for _ in range(T):
             h = x
             for i, block in enumerate(blocks):
-                u = leak * membranes[i] + _conv(block, h, 2 if i else 1, running, train)
+                u = leak * membranes[i] + current(block, h, 2 if i else 1)
                 h = spike.apply(u)
                 membranes[i] = (u - h).detach() if cut else u - h
             flat = h.permute(0, 2, 3, 1).flatten(1)
@@ -55,27 +70,18 @@ def start(
         return (1 - share) * f.cross_entropy(logits, labels) + share * squared
 
     with t.no_grad():
-        theirs: Any = sum(objective(logits) for logits in steps(train=True, cut=True)) / T
+        theirs: Any = sum(objective(logits) for logits in steps(cut=True)) / T
     # the loss, as a network that was never trained fires at batch statistics only
     ours = jax.jit(program.step)(program.state, program.batch)[1]["loss"]
     agree(ours, theirs, "spiking network")
 
     def taught() -> Iterator[Any]:
         if online:
-            yield from (objective(logits) / T for logits in steps(train=True, cut=True))
+            yield from (objective(logits) / T for logits in steps(cut=True))
         else:
-            yield sum(objective(logits) for logits in steps(train=True, cut=False)) / T
+            yield sum(objective(logits) for logits in steps(cut=False)) / T
 
     return stepper(taught, t.optim.SGD(leaves(params), rate, momentum=0.9, weight_decay=decay))
-
-
-def _conv(p: Any, x: Any, stride: int, running: dict[int, Any], train: bool) -> Any:
-    t, own, norm = torch(), p["Conv_0"], p["BatchNorm_0"]["BatchNorm_0"]
-    y = t.nn.functional.conv2d(x, own["kernel"], own["bias"], stride=stride, padding=1)
-    zeros_ones = lambda: (t.zeros(y.shape[1]), t.ones(y.shape[1]))
-    mean, var = running.setdefault(id(norm["scale"]), zeros_ones())
-    scale, bias = norm["scale"], norm["bias"]
-    return t.nn.functional.batch_norm(y, mean, var, scale, bias, train, 0.1, 1e-5)
 
 
 def _surrogate() -> Any:

@@ -36,6 +36,23 @@ def in_order(tree: Mapping[str, Any]) -> Iterator[Any]:
     return (tree[name] for name in sorted((n for n in tree if n.isdigit()), key=int))
 
 
+Running = dict[int, tuple[Any, Any]]
+"""Running mean and variance by the identity of the scale they belong to."""
+
+
+def running_statistics(params: Any) -> Running:
+    """Fresh ones for every vector of a tree; those of biases are never asked for."""
+    t = torch()
+    vectors = [leaf for leaf in leaves(params) if leaf.ndim == 1]
+    return {id(leaf): (t.zeros(len(leaf)), t.ones(len(leaf))) for leaf in vectors}
+
+
+def batch_norm(x: Any, norm: Mapping[str, Any], running: Running, train: bool) -> Any:
+    """`models.layers.batch_norm` on `[batch, C, H, W]`."""
+    own, f = norm["BatchNorm_0"], torch().nn.functional
+    return f.batch_norm(x, *running[id(own["scale"])], own["scale"], own["bias"], train, 0.1, 1e-5)
+
+
 def agree(ours: Any, theirs: Any, what: str, rtol: float = 1e-3) -> None:
     """Compare outputs, relative to the largest.
 

@@ -1,4 +1,4 @@
-"""Random keys for what belongs to examples rather than to the whole batch.
+"""Random keys for what belongs to examples, and draws for what belongs to parameters.
 
 A rule gets one key per step, the same on every device. Draws that belong to examples are derived
 from the examples' own positions in the data set, so that they do not depend on how a batch is split
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlearn.core import axis
-from jaxlearn.core.contracts import Batch, Key
+from jaxlearn.core.contracts import Batch, Key, PyTree
 from jaxlearn.core.trees import batch_size
 
 
@@ -36,3 +36,22 @@ def each_example(key: Key, batch: Batch) -> Key:
     size = batch_size(batch)
     position = batch.get("index", axis.index() * size + jnp.arange(size))
     return jax.vmap(jax.random.fold_in, (None, 0))(key, position)
+
+
+def normal_like(key: Key, tree: PyTree, at_least: jax.typing.DTypeLike | None = None) -> PyTree:
+    """Standard normal draws in the shapes of a tree, from a key of its own for every leaf.
+
+    Args:
+        key: the same on every device, and then so are the draws.
+        tree: floating point arrays.
+        at_least: the smallest dtype to draw in; by default each leaf's own.
+
+    Example:
+        >>> normal_like(jax.random.key(0), {"w": jnp.zeros((2, 3))})["w"].shape
+        (2, 3)
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves)) if leaves else []
+    kind = lambda leaf: jnp.promote_types(leaf.dtype, at_least or leaf.dtype)
+    pairs = zip(keys, leaves, strict=True)
+    return structure.unflatten([jax.random.normal(k, leaf.shape, kind(leaf)) for k, leaf in pairs])

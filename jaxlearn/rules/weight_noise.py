@@ -7,7 +7,7 @@ parameters themselves only through the gradient.
 
 import jax
 
-from jaxlearn.core import Batch, Key, PyTree, Rule, State
+from jaxlearn.core import Batch, Key, PyTree, Rule, State, keys
 
 
 def weight_noise(rule: Rule, sigma: float) -> Rule:
@@ -38,16 +38,11 @@ def weight_noise(rule: Rule, sigma: float) -> Rule:
 
     def signal(params: PyTree, state: State, batch: Batch, key: Key):
         noise_key, key = jax.random.split(key)
-        return rule.signal(_moved(params, sigma, noise_key), state, batch, key)
+        noise = keys.normal_like(noise_key, params)
+        moved = jax.tree.map(lambda p, e: p + sigma * e, params, noise)
+        return rule.signal(moved, state, batch, key)
 
     return Rule(rule.init, signal, rule.predict) if sigma else rule
-
-
-def _moved(params: PyTree, sigma: float, key: Key) -> PyTree:
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves)) if leaves else []
-    pairs = zip(leaves, keys, strict=True)
-    return tree.unflatten([p + sigma * jax.random.normal(k, p.shape, p.dtype) for p, k in pairs])
 
 
 def examples() -> dict[str, Rule]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxlearn.core import Key, Params, PyTree
+from jaxlearn.core import Key, Params, PyTree, keys
 
 Variance = Callable[[jax.Array], jax.Array]
 """`variance(t)`, the variance of every coordinate's noise at update t = 0, 1, …"""
@@ -131,7 +131,8 @@ def gradient_noise(
         if isinstance(eta, (int, float)) and eta == 0:
             return updates, GradientNoiseState(count, after)
         scale = jnp.sqrt(variance(state.count // every))
-        noise = _normal_like(draw, updates, compat)
+        # in float32 at least, so that small noise is not rounded away
+        noise = keys.normal_like(draw, updates, None if compat == "optax" else jnp.float32)
         if mask is not None:
             noise = jax.tree.map(jnp.multiply, noise, mask(params))
         noisy = jax.tree.map(lambda g, n: (g + scale * n).astype(g.dtype), updates, noise)
@@ -204,15 +205,6 @@ def _next_keys(state: GradientNoiseState, compat: str | None) -> tuple[Key, Key]
         after, draw = jax.random.split(state.key)
         return after, draw
     return state.key, jax.random.fold_in(state.key, state.count)
-
-
-def _normal_like(key: Key, tree: PyTree, compat: str | None) -> PyTree:
-    """Standard normal draws, in at least float32 so that small noise is not rounded away."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves)) if leaves else []
-    exact = lambda g: g.dtype if compat == "optax" else jnp.promote_types(g.dtype, jnp.float32)
-    pairs = zip(keys, leaves, strict=True)
-    return structure.unflatten([jax.random.normal(k, g.shape, exact(g)) for k, g in pairs])
 
 
 def _accumulated(tx: optax.GradientTransformation, k: int) -> optax.GradientTransformation:

@@ -149,38 +149,42 @@ def test_identity_2_selection_fixtures(layer, depth, count, expected):
     assert uniform_selection(layer, count, depth) == expected
 
 
+def every_head(count):
+    """(layer, depth of its head) for pyramids of all depths up to 6."""
+    depths = range(1, min(count, 7))
+    return [pair for depth in depths for pair in enumerate(pyramid(count, depth))]
+
+
 @pytest.mark.parametrize("blocks", [(5, 5, 5), (18, 18, 18), (1, 2, 3)])
 def test_identity_2_heads_end_like_the_network(blocks):
     widths = layer_widths(blocks)
     count = len(widths)
-    for depth in range(1, min(count, 7)):
-        for layer, own in enumerate(pyramid(count, depth)):
-            chosen = uniform_selection(layer, count, own)
-            assert chosen[-1] == count - 1
-            assert len(chosen) == own
-            assert chosen == sorted(set(chosen))
-            assert chosen[0] > layer
-            plan = head_plan(widths, layer, chosen)
-            assert plan[-1].width == 64
-            assert [block.inputs for block in plan[1:]] == [block.width for block in plan[:-1]]
+    for layer, own in every_head(count):
+        chosen = uniform_selection(layer, count, own)
+        assert chosen[-1] == count - 1
+        assert len(chosen) == own
+        assert chosen == sorted(set(chosen))
+        assert chosen[0] > layer
+        plan = head_plan(widths, layer, chosen)
+        assert plan[-1].width == 64
+        assert [block.inputs for block in plan[1:]] == [block.width for block in plan[:-1]]
 
 
 @pytest.mark.parametrize("blocks", [(5, 5, 5), (1, 2, 3)])
 def test_the_ablations_build_heads_as_deep_as_the_method_s_own(blocks):
     widths = layer_widths(blocks)
     count = len(widths)
-    for depth in range(1, min(count, 7)):
-        for layer, own in enumerate(pyramid(count, depth)):
-            uniform = uniform_selection(layer, count, own)
-            following = consecutive_selection(layer, count, own)
-            repeated = repeated_selection(layer, count, own)
-            assert len(uniform) == len(following) == len(repeated)
-            assert following == list(range(layer + 1, layer + 1 + own))
-            plan = head_plan(widths, layer, repeated)
-            assert all(copy[1:] == (widths[layer], widths[layer], 1) for copy in plan)
-            # where no choice is left, the two that look ahead agree
-            if layer + own == count - 1:
-                assert following == uniform
+    for layer, own in every_head(count):
+        uniform = uniform_selection(layer, count, own)
+        following = consecutive_selection(layer, count, own)
+        repeated = repeated_selection(layer, count, own)
+        assert len(uniform) == len(following) == len(repeated)
+        assert following == list(range(layer + 1, layer + 1 + own))
+        plan = head_plan(widths, layer, repeated)
+        assert all(copy[1:] == (widths[layer], widths[layer], 1) for copy in plan)
+        # where no choice is left, the two that look ahead agree
+        if layer + own == count - 1:
+            assert following == uniform
 
 
 def test_the_selection_decides_what_heads_are_made_of():

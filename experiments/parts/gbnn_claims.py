@@ -1,0 +1,72 @@
+"""What the table of boosted networks should show."""
+
+import numpy as np
+
+from experiments.harness import Claim, Measured
+
+SMALL_SETS = ("breast-cancer", "sonar", "ionosphere", "digits", "energy", "concrete")
+METHODS = ("gbnn", "adam", "sgd", "lbfgs")
+
+
+def claims(measured: Measured) -> list[Claim]:
+    """What boosting should show at this scale."""
+    if f"{SMALL_SETS[0]}, adam" not in measured.rows:
+        return []
+    classed = [n for n in SMALL_SETS if "accuracy" in measured.rows[f"{n}, gbnn"]]
+    near = {name: _near(measured, name, name in classed) for name in SMALL_SETS}
+    mean = lambda method, metric: float(
+        np.mean([measured.mean(f"{name}, {method}", metric) for name in classed])
+    )
+    whole, half = mean("gbnn", "accuracy"), mean("gbnn", "accuracy half")
+    loss = mean("adam", "accuracy") - mean("adam", "accuracy random half")
+    ours = lambda name, metric: measured.mean(f"{name}, gbnn", metric)
+    change = {n: ours(n, "accuracy") - ours(n, "accuracy half") for n in classed}
+    head = measured.mean("digits, deep", "accuracy linear head")
+    top = measured.mean("digits, deep", "accuracy")
+    return [
+        Claim(
+            "as-good-as-joint-training",
+            "within 2 points (or 10 % of RMSE) of the best of Adam, SGD and L-BFGS on at least 4 "
+            "of 6 tables",
+            sum(ok for ok, _ in near.values()) >= 4,
+            "; ".join(f"{name} {text}" for name, (_, text) in near.items()),
+            presets=("small",),
+        ),
+        Claim(
+            "half-the-units-suffice",
+            "the first half of the units loses at most 1 point of accuracy on average",
+            whole - half <= 1,
+            f"{whole:.2f} with all, {half:.2f} with half",
+            presets=("small",),
+        ),
+        Claim(
+            "random-halves-lose-more",
+            "a random half of an Adam-trained network loses more accuracy than the last half of a "
+            "boosted one, on average",
+            loss > whole - half,
+            f"random half {loss:.2f} points, last half {whole - half:.2f}",
+            presets=("small",),
+        ),
+        Claim(
+            "does-not-overgrow",
+            "from T/2 to T stages accuracy falls by at most 1 point on average",
+            whole - half >= -1,
+            ", ".join(f"{name} {points:+.2f}" for name, points in change.items()),
+            presets=("small",),
+        ),
+        Claim(
+            "on-deep-features",
+            "boosting on frozen features is within 1 point of the linear head",
+            top >= head - 1,
+            f"boosted {top:.2f}, linear head {head:.2f}",
+            presets=("small",),
+        ),
+    ]
+
+
+def _near(measured: Measured, name: str, classes: bool) -> tuple[bool, str]:
+    metric = "accuracy" if classes else "rmse"
+    values = [measured.mean(f"{name}, {method}", metric) for method in METHODS]
+    ours, best = values[0], max(values[1:]) if classes else min(values[1:])
+    ok = ours >= best - 2 if classes else ours <= 1.1 * best
+    return ok, f"{ours:.4g} against {best:.4g}"
