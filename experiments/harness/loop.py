@@ -7,7 +7,7 @@ from typing import Any
 from experiments.harness import timing
 from experiments.harness.experiment import Program
 
-TURNS = 5
+TURNS = 15
 CHUNK = 10
 SAMPLE = 0.5
 """Seconds a run of the loop lasts at least."""

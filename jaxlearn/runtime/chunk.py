@@ -84,6 +84,17 @@ def host_loop(step: Step, mesh: Mesh | None) -> Program:
     return _jitted(run, mesh)
 
 
+def convolves(jaxpr: Any) -> bool:
+    """Whether a convolution is among a jaxpr's operations, those of loops and calls included."""
+    for equation in jaxpr.eqns:
+        inner = (getattr(value, "jaxpr", value) for value in jax.tree.leaves(equation.params))
+        if equation.primitive.name == "conv_general_dilated" or any(
+            convolves(value) for value in inner if hasattr(value, "eqns")
+        ):
+            return True
+    return False
+
+
 def same_kind(old: PyTree, new: PyTree) -> PyTree:
     """`new`, checked to have the tree, shapes and dtypes of `old`; weak types become strong.
 

@@ -21,9 +21,11 @@ class Piece(NamedTuple):
     parts: list[tuple[Batch, Batch, np.int32]]
 
 
-def feed(
-    batches: Callable[[int], Batch], mesh: Mesh | None, length: int, stacked: bool
-) -> Callable[[int, int], Piece]:
+Take = Callable[[int, int], Piece]
+"""`take(position, limit)`: the piece of the steps from `position` on, none at or beyond `limit`."""
+
+
+def feed(batches: Callable[[int], Batch], mesh: Mesh | None, length: int, stacked: bool) -> Take:
     """`take(position, limit) -> Piece` of at most `length` steps, none at or beyond `limit`.
 
     Args:

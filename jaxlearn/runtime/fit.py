@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 from jaxlearn.core.contracts import Batch, PyTree, TrainState
 from jaxlearn.core.step import Step
 from jaxlearn.runtime import checkpoint, metrics
-from jaxlearn.runtime.chunk import Result, device_loop, host_loop
-from jaxlearn.runtime.feed import Piece, feed, requests
+from jaxlearn.runtime.chunk import Result, convolves, device_loop, host_loop
+from jaxlearn.runtime.feed import Piece, Take, feed, requests
 from jaxlearn.runtime.finite import bad_leaves, diverged, first_bad
 from jaxlearn.runtime.parallel import replicate
 from jaxlearn.runtime.processes import on_first
@@ -80,9 +80,9 @@ def fit(
         steps: the step to end at.
         mesh: devices that share every batch; one device by default.
         chunk: steps between two looks at the metrics.
-        on_device: loop over a chunk on the device, which spares the dispatch of each step. By
-            default wherever the backend is not the CPU, whose compiler runs convolutions inside
-            loops some 30 times slower.
+        on_device: loop over a chunk on the device, which spares the dispatch of each step. The
+            default, but for steps with convolutions on the CPU, whose compiler runs those some
+            30 times slower inside a loop.
         evaluate: `evaluate(state) -> {"validation/accuracy": ...}`, called every `evaluate_every`
             steps and after the last one.
         evaluate_every: as said; only after the last step by default.
@@ -115,7 +115,6 @@ def fit(
         3
     """
     _check(steps, chunk, evaluate, evaluate_every, monitor, mode, patience, save_every, on_nan)
-    on_device = jax.default_backend() != "cpu" if on_device is None else on_device
     first_process = jax.process_index() == 0
     with ExitStack() as stack:
         folder = _enter(stack, workdir, config)
@@ -130,15 +129,23 @@ def fit(
         shown = stack.enter_context(
             bar(steps, run.position, name=name, show=progress and first_process)
         )
-        take = feed(batches, mesh, chunk, on_device)
         request = requests(mesh)
         nothing, clock, alone = request(0), time.monotonic(), jax.process_count() == 1
         limit = _limiter(steps, evaluate_every if evaluate else None, save_every)
 
         shown.say("compiling")
-        upcoming = take(run.position, limit(run.position))
-        program, seconds = _compile(step, mesh, on_device, run.state, upcoming, nothing)
-        shown.say(f"compiled in {seconds:.1f} s")
+
+        def loop(on_device: bool) -> tuple[Take, Piece, jax.stages.Traced]:
+            take = feed(batches, mesh, chunk, on_device)
+            piece = take(run.position, limit(run.position))
+            program = (device_loop if on_device else host_loop)(step, mesh)
+            return take, piece, program.trace(run.state, *piece.parts[0], nothing)
+
+        take, upcoming, traced = loop(on_device is not False)
+        if on_device is None and jax.default_backend() == "cpu" and convolves(traced.jaxpr.jaxpr):
+            take, upcoming, traced = loop(False)
+        program = traced.lower().compile()
+        shown.say(f"compiled in {time.monotonic() - clock:.1f} s")
         waiting: Result | None = None
 
         def settle(result: Result, state: PyTree) -> list[dict[str, Any]]:
@@ -266,15 +273,6 @@ def _save(folder: Path, run: _Run, keep: int) -> None:
     tree = {"state": run.state} | ({} if run.best is None else {"best": run.best})
     notes = {"stopping": run.stopping._asdict(), "has_best": run.best is not None}
     checkpoint.save(folder / "checkpoints", run.position, tree, notes, keep)
-
-
-def _compile(
-    step: Step, mesh: Mesh | None, on_device: bool, state: PyTree, piece: Piece, request: Any
-) -> tuple[jax.stages.Compiled, float]:
-    begin = time.monotonic()
-    program = (device_loop if on_device else host_loop)(step, mesh)
-    compiled = program.lower(state, *piece.parts[0], request).compile()
-    return compiled, time.monotonic() - begin
 
 
 def _dispatch(

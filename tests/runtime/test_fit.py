@@ -70,6 +70,30 @@ def test_the_step_is_traced_for_one_program_only(on_device):
     assert len(traces) <= 4
 
 
+def convolved(state, batch):
+    twice = jax.checkpoint(
+        lambda x: jax.lax.fori_loop(0, 2, lambda _, y: jnp.convolve(y, jnp.ones(3), "same"), x)
+    )
+    new, metrics = toy.step(state, batch)
+    return new, metrics | {"extra": twice(batch["labels"]).sum()}
+
+
+@pytest.mark.parametrize("step, loops", [(toy.step, 1), (convolved, 0)], ids=["dense", "conv"])
+def test_only_convolutions_leave_the_loop_on_the_cpu(step, loops, monkeypatch):
+    programs = []
+    lower = jax.stages.Lowered.compile
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda self, *a: programs.append(self) or lower(self, *a)
+    )
+    done = fit(step, toy.state(), toy.batches, steps=12, **QUIET)
+    (program,) = programs
+    carried = [leaf.shape for leaf in jax.tree.leaves(program.in_avals) if leaf.ndim == 3]
+    assert carried == [(10, toy.ROWS, toy.WIDTH)] * loops
+    assert toy.bits(done.state) == toy.bits(
+        fit(step, toy.state(), toy.batches, steps=12, on_device=bool(loops), **QUIET).state
+    )
+
+
 def test_evaluation_joins_the_row_of_its_step():
     done = fit(
         toy.step,

@@ -129,16 +129,18 @@ def test_a_state_with_broken_parameters_is_never_saved(tmp_path):
     assert checkpoint.steps(tmp_path / "checkpoints") == [10, 15]
 
 
+SHORT = 300
+"""Steps of a run that three kills, or one signal, do not see the end of."""
 LONG = 1000
 
 
 def undisturbed(folder, steps):
-    return launch.result(launch.worker(folder, steps, 4)), metrics.read(folder)
+    return launch.result(launch.worker(folder, steps, steps)), metrics.read(folder)
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    return undisturbed(tmp_path_factory.mktemp("straight"), 60)
+    return undisturbed(tmp_path_factory.mktemp("straight"), SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def until_compiled(process):
     raise AssertionError("the worker ended before its first step")
 
 
-def kill_and_resume(folder, kills, seed, steps=60):
+def kill_and_resume(folder, kills, seed, steps=SHORT):
     rng = np.random.default_rng(seed)
     for _ in range(kills):
         process = launch.worker(folder, steps, 4)
@@ -178,7 +180,7 @@ def test_killed_at_many_random_moments(tmp_path, long, seed):
 
 
 def test_sigterm_saves_and_exits_143(tmp_path, straight):
-    process = launch.worker(tmp_path, 60, 1000)
+    process = launch.worker(tmp_path, SHORT, SHORT)
     until_compiled(process)
     process.send_signal(signal.SIGTERM)
     begin = time.monotonic()
@@ -186,8 +188,8 @@ def test_sigterm_saves_and_exits_143(tmp_path, straight):
     assert process.returncode == 143
     assert time.monotonic() - begin < 20
     (step,) = checkpoint.steps(tmp_path / "checkpoints")
-    assert 0 < step < 60
-    assert launch.result(launch.worker(tmp_path, 60, 1000)) == straight[0]
+    assert 0 < step < SHORT
+    assert launch.result(launch.worker(tmp_path, SHORT, SHORT)) == straight[0]
     assert metrics.read(tmp_path) == straight[1]
 
 
