@@ -27,6 +27,7 @@ Deviations from the paper:
 """
 
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 from experiments.harness import (
@@ -128,6 +129,7 @@ SMOKE = replace(
 )
 
 
+@cache
 def rule_of(config: Config) -> Any:
     """The row's rule over images with values 0 to 255."""
     from jaxlearn.core import stack
@@ -215,6 +217,7 @@ def over_images(rule: Any, config: Config) -> Any:
     return prepared(rule, normalise, move)
 
 
+@cache
 def transform_of(config: Config, steps_per_epoch: int) -> Any:
     """SGD with Nesterov momentum 0.9 and weight decay on everything."""
     import optax
@@ -287,10 +290,13 @@ def train_rule(
         progress=run.progress,
         name=name,
     )
-    correct = lambda outputs, batch: outputs.argmax(-1) == batch["labels"]
     tests = padded(data.test, min(500, len(data.test["labels"])))
-    evaluate = evaluator(rule.predict, {"accuracy": correct}, tests, mesh)
+    evaluate = evaluator(rule.predict, {"accuracy": _correct}, tests, mesh)
     return 100 * evaluate(fitted.state)["accuracy"]
+
+
+def _correct(outputs: Any, batch: dict[str, Any]) -> Any:
+    return outputs.argmax(-1) == batch["labels"]
 
 
 PUBLISHED = {"backprop": 94.61, "auglocal, d = 6": 93.96}

@@ -28,6 +28,7 @@ Deviations from the paper:
 """
 
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from typing import Any, Literal
 
 from experiments import auglocal
@@ -219,6 +220,7 @@ def _infopro(config: Config) -> Any:
     return lambda module: Auxiliary(head, loss(*loss_weights(config, module)))
 
 
+@cache
 def rule_of(config: Config) -> Any:
     """The row's rule over images with values 0 to 255."""
     from jaxlearn.core import stack

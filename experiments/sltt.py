@@ -32,7 +32,7 @@ Deviations from the paper:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -157,6 +157,7 @@ def net_of(config: Config) -> Model:
     return stack((build or spiking_resnet18_blocks)(10, neuron=neuron))
 
 
+@cache
 def rule_of(config: Config) -> Rule:
     """The method over the network, fed with prepared images."""
     net, loss, T = net_of(config), cross_entropy_with_mse(config.mse_share), config.T
@@ -183,6 +184,7 @@ def normalised(config: Config, batch: Batch) -> Batch:
     return batch | {"inputs": x}
 
 
+@cache
 def transform_of(config: Config, steps: int) -> optax.GradientTransformation:
     """SGD with momentum, weight decay, and a rate that falls to 0 along a cosine."""
     rate = optax.cosine_decay_schedule(config.learning_rate, steps)
@@ -216,9 +218,10 @@ def train_one(config: Config, data: Dataset, seed: int, run: Run) -> dict[str, f
     stream = batches(data.train, config.batch, seed=seed)
     steps = steps_of(config.duration, stream.steps_per_epoch)
     rule, tx = rule_of(config), transform_of(config, steps)
+    start = jax.jit(make_state, static_argnums=(0, 1))
     fitted = fit(
         make_step(rule, tx),
-        jax.jit(partial(make_state, rule, tx))(jax.random.key(seed), stream(0)),
+        start(rule, tx, jax.random.key(seed), stream(0)),
         stream,
         steps=steps,
         evaluate=cosine_with_bptt(config, stream),
@@ -244,17 +247,14 @@ def cosine_with_bptt(
     """The cosine between SLTT's gradient and BPTT's on the first batch; only for plain SLTT."""
     if config.method != "sltt" or config.K:
         return None
-    ours, full = rule_of(config), rule_of(replace(config, method="bptt"))
-    batch = stream(0)
+    rules, batch = (rule_of(config), rule_of(replace(config, method="bptt"))), stream(0)
+    return lambda state: {"cosine": float(_cosine(rules, state, batch))}
 
-    @jax.jit
-    def cosine(state: TrainState) -> jax.Array:
-        a, b = (
-            rule.signal(state.params, state.state, batch, state.key)[0] for rule in (ours, full)
-        )
-        return jnp.divide(optax.tree.vdot(a, b), optax.tree.norm(a) * optax.tree.norm(b))
 
-    return lambda state: {"cosine": float(cosine(state))}
+@partial(jax.jit, static_argnums=0)
+def _cosine(rules: tuple[Rule, Rule], state: TrainState, batch: Batch) -> jax.Array:
+    a, b = (rule.signal(state.params, state.state, batch, state.key)[0] for rule in rules)
+    return jnp.divide(optax.tree.vdot(a, b), optax.tree.norm(a) * optax.tree.norm(b))
 
 
 def program_over(config: Config, batch: Batch) -> Program:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from jaxlearn.data.splits import Split, kfold_split
 from jaxlearn.data.virtual_nodes import augment_with_virtual_nodes
 from jaxlearn.models.gnn import CONVOLUTIONS, MATRICES, GraphLayer, at_nodes, nodes_of, with_graph
 from jaxlearn.models.layers.sparse import from_dense
-from jaxlearn.objectives import LayerTask, cross_entropy, link_cross_entropy, link_forward_forward
+from jaxlearn.objectives import cross_entropy, link_cross_entropy, link_forward_forward
 from jaxlearn.objectives.links import ranking
 from jaxlearn.procedures.layerwise import Score, Stage
 from jaxlearn.rules import LocalModule, backprop, local_learning, virtual_nodes
@@ -67,6 +68,7 @@ def pose(config: Any, graph: Graph, seed: int, key: jax.Array) -> Problem:
     return nodes(config, graph, seed, key)
 
 
+@cache
 def optimiser(config: Any, depth: int) -> optax.GradientTransformation:
     """Adam, with the weight decay added to the gradient; by layer behind a clip for Top-To-Loss."""
     adam = optax.adam(config.learning_rate)
@@ -106,6 +108,7 @@ def unchanged(params: Any, state: Any, context: Any) -> Any:
     return context
 
 
+@cache
 def backprop_stages(config: Any, depth: int, classes: int) -> list[Stage]:
     """The whole network as the only stage: no input norm, no ReLU behind the last layer."""
     options = {"heads": 1} if config.convolution == "gat" else {}
@@ -114,14 +117,18 @@ def backprop_stages(config: Any, depth: int, classes: int) -> list[Stage]:
     return [Stage(prepared(backprop(at_nodes(network), cross_entropy), with_graph), unchanged)]
 
 
+@cache
 def single_forward_stages(config: Any, depth: int) -> list[Stage]:
     """One stage per layer, each with the prototype loss."""
     stage = graph_stage(layer(config, config.width), temperature=config.temperature)
     return [Stage(*stage)] * depth
 
 
-def top_down_stages(config: Any, depth: int, task: LayerTask) -> list[Stage]:
+@cache
+def top_down_stages(config: Any, depth: int) -> list[Stage]:
     """All layers as the only stage, with top-down signals."""
+    on_links = config.method.startswith("link")
+    task = link_cross_entropy() if on_links else prototype_task(virtual_nodes(), config.temperature)
     layers = [layer(config, config.width) for _ in range(depth)]
     if config.method == "sf-top-to-loss":
         rule = top_to_loss(layers, task, unnormalised_start=config.unnormalised_start)
@@ -136,14 +143,11 @@ def nodes(config: Any, graph: Graph, seed: int, key: jax.Array) -> Problem:
     split = kfold_split(count, seed % 5)
     if config.method == "backprop":
         shared = context(config, graph)
-        stages = lambda depth: backprop_stages(config, depth, classes)
+        stages = partial(backprop_stages, config, classes=classes)
     else:
         shared = virtual_shared(config, graph, split.train, key)
-        if config.method == "single-forward":
-            stages = lambda depth: single_forward_stages(config, depth)
-        else:
-            task = prototype_task(virtual_nodes(), config.temperature)
-            stages = lambda depth: top_down_stages(config, depth, task)
+        greedy = config.method == "single-forward"
+        stages = partial(single_forward_stages if greedy else top_down_stages, config)
     train, held, test = (node_batch(ids, graph.labels, shared) for ids in split)
     return Problem(train, held, test, stages, config.method == "single-forward", correct)
 
@@ -176,7 +180,6 @@ def forward_forward(config: Any, graph: Graph, seed: int, key: jax.Array) -> Pro
     kept: dict[str, Any] = {"store": store(config)}
     if config.method == "ff-label-appending":
         made = [appended_context(graph, passes, config.convolution, **kept) for passes in shown]
-        stage = label_appending(layer(config, config.width), theta=config.theta)
     else:
         drawn = np.asarray(jax.random.normal(key, (classes, graph.features.shape[1])))
         kept |= {"virtual": drawn, "one_way": config.one_way}
@@ -184,12 +187,20 @@ def forward_forward(config: Any, graph: Graph, seed: int, key: jax.Array) -> Pro
             virtual_context(graph, passes, config.convolution, judging=number > 0, **kept)
             for number, passes in enumerate(shown)
         ]
-        stage = virtual_node_passes(layer(config, config.width), theta=config.theta)
     train, held, test = (
         node_batch(ids, labels, jax.device_put(shared))
         for ids, shared in zip(split, made, strict=True)
     )
-    return Problem(train, held, test, lambda depth: [Stage(*stage)] * depth, True, correct)
+    stages = partial(forward_forward_stages, config)
+    return Problem(train, held, test, stages, True, correct)
+
+
+@cache
+def forward_forward_stages(config: Any, depth: int) -> list[Stage]:
+    """One stage per layer, each with forward-forward's loss over the passes."""
+    appended = config.method == "ff-label-appending"
+    make = label_appending if appended else virtual_node_passes
+    return [Stage(*make(layer(config, config.width), theta=config.theta))] * depth
 
 
 def links(config: Any, graph: Graph, seed: int) -> Problem:
@@ -206,15 +217,20 @@ def links(config: Any, graph: Graph, seed: int) -> Problem:
     known = shared(split.known)
     batches = batch(split.train, known), batch(split.validation, known)
     test = batch(split.test, shared(split.known_at_test))
+    greedy = config.method in ("link-ce", "link-ff")
+    return Problem(*batches, test, partial(link_stages, config), greedy, ranked, "auc")
+
+
+def ranked(scores: jax.Array, batch: Batch) -> jax.Array:
+    """How far the real edges stand above the made-up ones, by edge."""
+    return ranking(scores)
+
+
+@cache
+def link_stages(config: Any, depth: int) -> list[Stage]:
+    """The layers of a method for links."""
     forward = config.method == "link-ff"
     task = link_forward_forward(config.theta) if forward else link_cross_entropy()
-    greedy = config.method in ("link-ce", "link-ff")
-    stages = lambda depth: link_stages(config, depth, task)
-    return Problem(*batches, test, stages, greedy, lambda scores, batch: ranking(scores), "auc")
-
-
-def link_stages(config: Any, depth: int, task: LayerTask) -> list[Stage]:
-    """The layers of a method for links."""
     if config.method == "link-backprop":
         hidden = [layer(config, config.width) for _ in range(depth - 1)]
         network = stack([*hidden, layer(config, config.width, relu=False)])
@@ -223,7 +239,7 @@ def link_stages(config: Any, depth: int, task: LayerTask) -> list[Stage]:
         vote = lambda outputs, batch: task.vote(outputs[0], batch)
         return [Stage(local_learning([whole], inputs=nodes_of, combine=vote), unchanged)]
     if config.method == "link-ce-top-to-input":
-        return top_down_stages(config, depth, task)
+        return top_down_stages(config, depth)
     return [Stage(*graph_layer(layer(config, config.width), task))] * depth
 
 

@@ -1,6 +1,7 @@
 """From a rule and a transform to the one function that the training loop runs."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +37,15 @@ def make_state(rule: Rule, tx: optax.GradientTransformation, key: Key, batch: Ba
     return TrainState(jnp.int32(0), params, trees.lasting(state), tx.init(params), step_key)
 
 
+@lru_cache(maxsize=64)
 def make_step(rule: Rule, tx: optax.GradientTransformation) -> Step:
     """Turn a rule and a transform into `step(state, batch) -> (state, metrics)`.
 
     The step asks the rule for its signal on this device's examples, averages signal, lasting state
     and metrics over the data axis once, and only then lets the transform act, so that noise, masks
     and regrowth come out the same on every device. State of a sequence ends with the step.
+
+    The same rule and transform give the same function, so that what compiled it finds it again.
 
     Raises:
         ValueError: while tracing, when the batch does not fit the parameters.

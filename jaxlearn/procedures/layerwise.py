@@ -112,7 +112,8 @@ def layerwise(
             total = total + _outputs(below.rule, *before, validation)
             train, validation = _advanced(below, *before, [train, validation])
         judged = validation | ({BELOW: total} if trained else {})
-        evaluate = evaluator(rule.predict, {"validation/score": _with_below(score)}, [judged], mesh)
+        metrics = {"validation/score": _WithBelow(score)}
+        evaluate = evaluator(rule.predict, metrics, [judged], mesh)
         fitted = fit(
             make_step(rule, tx),
             make_state(rule, tx, jax.random.fold_in(key, number), train),
@@ -166,8 +167,10 @@ def _outputs(rule: Rule, params: Params, state: State, batch: Batch) -> jax.Arra
     return jax.jit(rule.predict)(params, state, batch)[0]
 
 
-def _with_below(score: Score) -> Score:
-    def total(outputs: jax.Array, batch: Batch) -> jax.Array:
-        return score(outputs + batch[BELOW] if BELOW in batch else outputs, batch)
+class _WithBelow(NamedTuple):
+    """A score that counts the outputs of the layers below; equal for equal scores."""
 
-    return total
+    score: Score
+
+    def __call__(self, outputs: jax.Array, batch: Batch) -> jax.Array:
+        return self.score(outputs + batch[BELOW] if BELOW in batch else outputs, batch)

@@ -1,6 +1,6 @@
 """Many steps in one dispatch: the loop over a chunk of batches that runs on the device."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +15,6 @@ from jaxlearn.core.contracts import Batch, PyTree
 from jaxlearn.core.step import Step
 from jaxlearn.core.trees import path
 from jaxlearn.runtime.parallel import batch_specs, spmd
-
-Program = jax.stages.Wrapped
-"""Jitted `(state, batches, context, n, request) -> (state, metrics, request)`."""
 
 
 class Result(NamedTuple):
@@ -48,11 +45,21 @@ class Result(NamedTuple):
         return rows
 
 
-def device_loop(step: Step, mesh: Mesh | None) -> Program:
-    """A program for `[chunk, B, ...]` batches: `n <= chunk` steps in a loop on the device.
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def device_loop(
+    step: Step,
+    mesh: Mesh | None,
+    state: PyTree,
+    batches: Batch,
+    context: Batch,
+    n: jax.Array,
+    request: jax.Array,
+) -> tuple[PyTree, PyTree, jax.Array]:
+    """`n <= chunk` steps on `[chunk, B, ...]` batches: `(state, metrics, largest request)`.
 
     `n` is a number the program receives, so one compilation serves every length, and a trajectory
     does not depend on where it was cut into chunks. Metrics come back in buffers `[chunk, ...]`.
+    Compiled once for a step, however many runs take it.
     """
 
     def run(state: PyTree, batches: Batch, context: Batch, n: jax.Array, request: jax.Array):
@@ -71,17 +78,28 @@ def device_loop(step: Step, mesh: Mesh | None) -> Program:
         state, buffers = lax.fori_loop(0, n, body, (state, buffers))
         return state, buffers, _largest(request)
 
-    return _jitted(run, mesh, None)
+    specs = (P(), batch_specs(batches, None), P(), P(), P(axis.DATA))
+    return spmd(run, mesh, specs, P())(state, batches, context, n, request)
 
 
-def host_loop(step: Step, mesh: Mesh | None) -> Program:
-    """A program for one batch, dispatched once per step, with metrics in buffers of length 1."""
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def host_loop(
+    step: Step,
+    mesh: Mesh | None,
+    state: PyTree,
+    batch: Batch,
+    context: Batch,
+    n: jax.Array,
+    request: jax.Array,
+) -> tuple[PyTree, PyTree, jax.Array]:
+    """One step on `[B, ...]`, dispatched by the host, with metrics in buffers of length 1."""
 
     def run(state: PyTree, batch: Batch, context: Batch, n: jax.Array, request: jax.Array):
         new, metrics = step(state, batch | context)
         return same_kind(state, new), jax.tree.map(lambda m: m[None], metrics), _largest(request)
 
-    return _jitted(run, mesh)
+    specs = (P(), batch_specs(batch), P(), P(), P(axis.DATA))
+    return spmd(run, mesh, specs, P())(state, batch, context, n, request)
 
 
 def convolves(jaxpr: Any) -> bool:
@@ -122,11 +140,3 @@ def same_kind(old: PyTree, new: PyTree) -> PyTree:
 def _largest(request: jax.Array) -> jax.Array:
     largest = jnp.max(request)
     return lax.pmax(largest, axis.DATA) if axis.bound() else largest
-
-
-def _jitted(run: Callable, mesh: Mesh | None, *lead: None) -> Program:
-    def program(state: PyTree, batches: Batch, context: Batch, n: jax.Array, request: jax.Array):
-        specs = (P(), batch_specs(batches, *lead), P(), P(), P(axis.DATA))
-        return spmd(run, mesh, specs, P())(state, batches, context, n, request)
-
-    return jax.jit(program, donate_argnums=0)

@@ -1,6 +1,7 @@
 """Evaluation over exactly N examples, whatever the batch and the number of devices."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,15 +18,16 @@ from jaxlearn.runtime.parallel import batch_specs, spmd
 
 MASK = "mask"
 PerExample = Callable[[PyTree, Batch], jax.Array]
+Predict = Callable[[PyTree, PyTree, Batch], tuple[PyTree, PyTree]]
 
 
 def evaluator(
-    predict: Callable[[PyTree, PyTree, Batch], tuple[PyTree, PyTree]],
+    predict: Predict,
     metrics: dict[str, PerExample],
     eval_batches: Iterable[Batch] | Callable[[], Iterable[Batch]],
     mesh: Mesh | None = None,
 ) -> Callable[[Any], dict[str, float]]:
-    """`evaluate(state) -> {name: mean over all examples}`, compiled once.
+    """`evaluate(state) -> {name: mean over all examples}`, compiled once for the same functions.
 
     Every batch is filled up to the size of the first one, rounded up to the devices, and the rows
     that fill it up are masked, so that each example counts once and no other counts at all.
@@ -53,21 +55,14 @@ def evaluator(
         0.6667
     """
 
-    def sums(params: PyTree, state: PyTree, batch: Batch) -> tuple[jax.Array, dict]:
-        outputs, _ = predict(params, state, batch)
-        mask = batch[MASK]
-        totals = {name: _total(name, f(outputs, batch), mask) for name, f in metrics.items()}
-        found = (jnp.sum(mask, dtype=jnp.int32), totals)
-        return lax.psum(found, axis.DATA) if axis.bound() else found
-
-    @jax.jit
-    def run(params: PyTree, state: PyTree, batch: Batch) -> tuple[jax.Array, dict]:
-        specs = (P(), P(), batch_specs(batch))
-        return spmd(sums, mesh, specs, P())(params, state, batch)
+    chosen = tuple(metrics.items())
 
     def evaluate(state: Any) -> dict[str, float]:
         whole = eval_batches() if callable(eval_batches) else eval_batches
-        results = [run(state.params, state.state, batch) for batch in _filled(whole, mesh)]
+        results = [
+            _sums(predict, chosen, mesh, state.params, state.state, batch)
+            for batch in _filled(whole, mesh)
+        ]
         counts, totals = zip(*jax.device_get(results), strict=True) if results else ((0,), ())
         if sum(counts) == 0:
             raise ValueError("no examples to evaluate; check the evaluation set and its masks")
@@ -75,6 +70,25 @@ def evaluator(
         return {name: sum(float(total[name]) for total in totals) / n for name in metrics}
 
     return evaluate
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _sums(
+    predict: Predict,
+    metrics: tuple[tuple[str, PerExample], ...],
+    mesh: Mesh | None,
+    params: PyTree,
+    state: PyTree,
+    batch: Batch,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def sums(params: PyTree, state: PyTree, batch: Batch) -> tuple[jax.Array, dict]:
+        outputs, _ = predict(params, state, batch)
+        mask = batch[MASK]
+        totals = {name: _total(name, metric(outputs, batch), mask) for name, metric in metrics}
+        found = (jnp.sum(mask, dtype=jnp.int32), totals)
+        return lax.psum(found, axis.DATA) if axis.bound() else found
+
+    return spmd(sums, mesh, (P(), P(), batch_specs(batch)), P())(params, state, batch)
 
 
 def _total(name: str, values: jax.Array, mask: jax.Array) -> jax.Array:

@@ -73,7 +73,8 @@ def fit(
     raises `SystemExit(143)`.
 
     Args:
-        step: `(state, batch) -> (state, metrics)`, pure; compiled once.
+        step: `(state, batch) -> (state, metrics)`, pure; compiled once, also over several calls
+            with the very same function (seeds, a resumed run) and batches of one shape.
         state: the state to start from, which stays usable: a `TrainState` or any NamedTuple with
             `step` and `params`, also one stacked over seeds (then `step` is `[seeds]`).
         batches: host batch of a step; of several processes each brings its own rows.
@@ -138,8 +139,8 @@ def fit(
         def loop(on_device: bool) -> tuple[Take, Piece, jax.stages.Traced]:
             take = feed(batches, mesh, chunk, on_device)
             piece = take(run.position, limit(run.position))
-            program = (device_loop if on_device else host_loop)(step, mesh)
-            return take, piece, program.trace(run.state, *piece.parts[0], nothing)
+            program = device_loop if on_device else host_loop
+            return take, piece, program.trace(step, mesh, run.state, *piece.parts[0], nothing)
 
         take, upcoming, traced = loop(on_device is not False)
         if on_device is None and jax.default_backend() == "cpu" and convolves(traced.jaxpr.jaxpr):

@@ -43,12 +43,14 @@ def test_the_mean_is_over_exactly_n_examples(n, mesh):
     traces = []
     metrics = {"error": error, "one": lambda o, b: traces.append(0) or jnp.ones(o.shape)}
     one_by_one = [(x @ params.astype(float) - y) ** 2 for x, y in zip(*whole.values(), strict=True)]
-    for batches in (in_batches(whole, B), lambda: iter(in_batches(whole, B)), padded(whole, B)):
+    pieces = (in_batches(whole, B), lambda: iter(in_batches(whole, B)), padded(whole, B))
+    for batches, most in zip(pieces, (1, 0, 1), strict=True):
         traces.clear()
         found = evaluator(predict, metrics, batches, mesh)(state)
         assert found["error"] == pytest.approx(np.mean(one_by_one), rel=1e-5)
         assert found["one"] == 1.0
-        assert len(traces) == 1  # compiled once, the short last batch included
+        # compiled once, the short last batch included, and not again for batches of that shape
+        assert len(traces) <= most
 
 
 def test_masked_rows_may_hold_anything():

@@ -70,6 +70,20 @@ def test_the_step_is_traced_for_one_program_only(on_device):
     assert len(traces) <= 4
 
 
+def test_another_run_of_the_same_step_compiles_nothing():
+    traces = []
+
+    def counted(state, batch):
+        traces.append(0)
+        return toy.step(state, batch)
+
+    first = fit(counted, toy.state(), toy.batches, steps=12, **QUIET)
+    traces.clear()
+    again = fit(counted, toy.state(), toy.batches, steps=12, **QUIET)
+    assert not traces
+    assert toy.bits(first.state) == toy.bits(again.state)
+
+
 def convolved(state, batch):
     twice = jax.checkpoint(
         lambda x: jax.lax.fori_loop(0, 2, lambda _, y: jnp.convolve(y, jnp.ones(3), "same"), x)
