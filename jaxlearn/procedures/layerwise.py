@@ -112,7 +112,7 @@ def layerwise(
             total = total + _outputs(below.rule, *before, validation)
             train, validation = _advanced(below, *before, [train, validation])
         judged = validation | ({BELOW: total} if trained else {})
-        metrics = {"validation/score": _WithBelow(score)}
+        metrics: dict[str, Score] = {"validation/score": _WithBelow(score)}
         evaluate = evaluator(rule.predict, metrics, [judged], mesh)
         fitted = fit(
             make_step(rule, tx),
