@@ -45,7 +45,16 @@ DEVIATIONS = (
     "twenty-five (`experiments/phyff.py`).",
     "Single-forward's virtual rows are drawn images, one per class, instead of nodes of a graph.",
 )
-ISOLATED = ("greedy", "DGL", "PredSim", "AugLocal", "greedy with MAN", "tpSGD, l2", "DRTP")
+ISOLATED = (
+    "greedy",
+    "DGL",
+    "PredSim",
+    "AugLocal",
+    "greedy with MAN",
+    "tpSGD, l2",
+    "tpSGD, l1",
+    "DRTP",
+)
 """Rules that can compute equal layers in a loop, and so promise memory that is flat in depth."""
 SIDES = {"digits": 8, "mnist": 28, "fashion_mnist": 28}
 
@@ -68,7 +77,7 @@ class Config:
     batch: int = 128
     learning_rate: float = 1e-3
     depths: tuple[int, ...] = (8, 32, 110)
-    cost_width: int = 512
+    cost_width: int = 256
     cost_batch: int = 4096
 
     def __post_init__(self) -> None:
