@@ -56,6 +56,10 @@ DEVIATIONS = (
     "The best of the restarts is the one with the best validation accuracy, and its test accuracy "
     "is reported; the mean is over all restarts.",
     "Neural Programmer and neural random-access machines are not part of this library.",
+    "A linear start looks at the validation loss thirty times in a training and ends at the first "
+    "look that does not find it lower, in every restart by itself; learning rate, momentum and the "
+    "step that noise is annealed by go on as they are.",
+    "The Neural GPU is trained at `smoke` and `paper` alone: its steps take too long on a CPU.",
 )
 PRESET_NOISE, LITTLE = 0.1, 0.01
 TASK_NOISE, WEIGHT_NOISE = 0.01, 0.01
@@ -455,7 +459,11 @@ EXPERIMENT = Experiment(
     notes=(
         "`best` is the test accuracy of the restart with the best validation accuracy, `success` "
         "the share of restarts with at least nine tenths of it, `weight` the largest absolute "
-        "hidden weight and `classes` the most classes that a restart names.",
+        "hidden weight and `classes` the most classes that a restart names; `switched` is the step "
+        "that ended a linear start.",
+        "Constant noise of variance v at a constant learning rate is Langevin dynamics of "
+        "temperature v times half the rate, here 0.005. Weight noise has the standard deviation "
+        "0.1 of the simple start.",
         "Noise decides whether a badly started network trains at all. It is no substitute for a "
         "good start, and the variance that frees a bad start spoils a good one.",
         "A pilot on seed 100 fixed the claims: it added the row with little noise, allowed it 5 "
