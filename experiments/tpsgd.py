@@ -256,8 +256,8 @@ def _adaptor_rows(config: Config, paper: bool) -> list[Row]:
         duration=duration,
     )  # fmt: skip
     table = [_row("original", replace(head, train=10), "frozen")]
-    for name in ("colour", "noise"):
-        own = replace(head, dataset=f"cifar10-{name}")
+    for dataset in ("cifar10-colour", "cifar10-noise"):
+        own, name = replace(head, dataset=dataset), dataset.removeprefix("cifar10-")
         table += [
             _row(name, own, method) for method in ("frozen", "BP", "DRTP", "tpSGD-l2", "shallow")
         ]
