@@ -2,8 +2,10 @@
 
 Expected (preset `small`, 20 hidden layers of 50 ReLU units on the 8 x 8 digits, 4 restarts of each
 of 3 seeds): mean test accuracy in percent without and with noise 10 and 61 from zeros, 10 and 58
-from N(0, 0.1^2) (10 with constant noise), 80 and 29 from He's start, where a tenth of the noise
-gives 81. About 5 minutes on one shared core, of which half is drawing noise.
+from N(0, 0.1^2), where constant noise, noise on the weights and dropout leave it at 10; 80 and 29
+from He's start, where a tenth of the noise gives 81. Memory networks answer 98 to 99 % of bAbI task
+1 with noise or without and with a linear start or without. About 7 minutes on one shared core, of
+which half is drawing noise.
 
     python -m experiments table gradient-noise --preset small
 
