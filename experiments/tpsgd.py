@@ -5,9 +5,9 @@ Expected (`small`, seeds 0 to 2, test accuracy in percent): on one dense hidden 
 DRTP 72.3; on the recurrent one BP 70.2, shallow 60.5, tpSGD 47.0 and DRTP 42.6. So on images tpSGD
 is above DRTP, and near BP on dense layers, but not above a readout on random layers; on speech DRTP
 is above all others. Training layer by layer or handing on updated outputs changes nothing (81.6),
-and gates little (GRU 50.6, LSTM 48.4). A small head over a frozen ResNet-20 brings images with other
-colours from 66.5 to 74.4 and noisy ones from 17.4 to 46.9, under BP 74.5 and 48.3. 6 of 14 claims
-fail, each with a sentence why. 15 minutes on one core.
+and gates little (GRU 50.6, LSTM 48.4). A small head over a frozen ResNet-20 brings images with
+other colours from 66.5 to 74.4 and noisy ones from 17.4 to 46.9, under BP 74.5 and 48.3. 6 of 14
+claims fail, each with a sentence why. 15 minutes on one core.
 
     python -m experiments table tpsgd --preset small
 
@@ -69,7 +69,8 @@ from jaxlearn.transforms.in_turn import in_turn
 
 DEVIATIONS = (
     "The paper's code is not public and its hyperparameters are not known: learning rates are our "
-    "own, chosen per rule and kind of network on validation images with seed 100; momentum is "
+    "own, chosen per rule and kind of network on validation images with seed 100 (all recurrent "
+    "networks have those of one tanh layer, all convolutional ones those of CNN); momentum is "
     "Nesterov's, 0.9, as in the code of direct random target projection.",
     "No figure of the paper is shown beside ours; the text at hand gives none by row.",
     "`small` trains on 10,000 images for 3 epochs, with narrow layers, and its convolutions see "
