@@ -32,7 +32,7 @@ from jaxlearn.rules.forward_forward_graph import (
     virtual_node_passes,
 )
 from jaxlearn.rules.graph_layer import graph_layer
-from jaxlearn.rules.single_forward import graph_stage, prototype_task
+from jaxlearn.rules.single_forward import graph_stage, prototype_task, with_labels
 from jaxlearn.rules.top_down import labels_above, top_to_input
 from jaxlearn.rules.top_to_loss import top_to_loss
 
@@ -141,15 +141,15 @@ def nodes(config: Any, graph: Graph, seed: int, key: jax.Array) -> Problem:
     """Backpropagation, single-forward and its top-down variants on the nodes of a split."""
     count, classes = len(graph.labels), len(graph.classes)
     split = kfold_split(count, seed % 5)
+    greedy = config.method in ("single-forward", "sf-label-input", "sf-label-all")
     if config.method == "backprop":
         shared = context(config, graph)
         stages = partial(backprop_stages, config, classes=classes)
     else:
         shared = virtual_shared(config, graph, split.train, key)
-        greedy = config.method == "single-forward"
         stages = partial(single_forward_stages if greedy else top_down_stages, config)
     train, held, test = (node_batch(ids, graph.labels, shared) for ids in split)
-    return Problem(train, held, test, stages, config.method == "single-forward", correct)
+    return Problem(train, held, test, stages, greedy, correct)
 
 
 def virtual_shared(config: Any, graph: Graph, train: np.ndarray, key: jax.Array) -> dict[str, Any]:
@@ -161,8 +161,11 @@ def virtual_shared(config: Any, graph: Graph, train: np.ndarray, key: jax.Array)
         passes = Passes(train, graph.labels[train][:, None])
         ends = pass_edges(graph, passes, 0, one_way=True)
         shared["matrix"] = jax.device_put(MATRICES[config.convolution](*ends, count + classes))
+    known = labels_above(jnp.asarray(graph.labels), jnp.asarray(train), classes)
     if config.method == "sf-top-to-input":
-        shared["top"] = labels_above(jnp.asarray(graph.labels), jnp.asarray(train), classes)
+        shared["top"] = known
+    if config.method.startswith("sf-label"):
+        return with_labels(shared, known, every_layer=config.method == "sf-label-all")
     return shared
 
 

@@ -16,6 +16,8 @@ def over_seeds(
     tx: Callable[[Key], optax.GradientTransformation],
     seeds: Sequence[int],
     batch: Batch,
+    *,
+    around: Callable[[Step], Step] = lambda step: step,
 ) -> tuple[TrainState, Step]:
     """The states of all seeds stacked, and the step that moves them together.
 
@@ -28,6 +30,8 @@ def over_seeds(
         tx: the transform by the key that its random masks, if it has any, are drawn with.
         seeds: seed s starts from `jax.random.key(s)`; sparse parameters are masked from the start.
         batch: one seed's batch, for its shapes.
+        around: from the step of one seed to the one that is taken, such as a `linear_start` of it;
+            it may not change the structure of the state.
 
     Example:
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_stack
@@ -49,7 +53,7 @@ def over_seeds(
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
     axes = seed_axes(jax.eval_shape(make, keys[0]))
     states = jax.jit(jax.vmap(make, out_axes=axes))(keys)
-    step = make_step(rule, tx(jax.random.key(0)))  # once drawn, masks are in the state
+    step = around(make_step(rule, tx(jax.random.key(0))))  # once drawn, masks are in the state
     return states, jax.vmap(step, (axes, 0), (axes, 0))
 
 

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxlearn.core import CONTEXT, Batch, Model, Params, PyTree, Rule, State
-from jaxlearn.models.gnn import nodes_of, norm_nodes, row_norm
+from jaxlearn.models.gnn import beside, nodes_of, norm_nodes, row_norm
 from jaxlearn.objectives import LayerTask, cross_entropy
 from jaxlearn.rules.graph_layer import graph_layer, normalised
 from jaxlearn.rules.local_learning import LocalModule, local_learning
+
+APPENDED = "appended"
+"""Key of a context for what is appended to the features of every layer."""
 
 
 class Prototypes(NamedTuple):
@@ -128,9 +131,37 @@ def graph_stage(
 
     The rule trains the layer on the features in the batch's context, and
     `advance(params, state, context)` puts the layer's output in their place
-    (`procedures.layerwise.Stage`).
+    (`procedures.layerwise.Stage`), with the labels beside it if `with_labels` has them seen in
+    every layer.
     """
-    return graph_layer(block, prototype_task(virtual_nodes(), temperature))
+    rule, advance = graph_layer(block, prototype_task(virtual_nodes(), temperature))
+
+    def onwards(params: Params, state: State, context: PyTree) -> PyTree:
+        return _beside_labels(advance(params, state, context))
+
+    return rule, onwards
+
+
+def with_labels(context: PyTree, labels: jax.Array, *, every_layer: bool = False) -> PyTree:
+    """Append known labels to the features of the nodes: an option of the authors' code.
+
+    `x_1 = [features, labels]`, and with `every_layer` also `x_l = [h_{l-1}, labels]` for the layers
+    above, row-normalised together like any input. The published results do without.
+
+    Args:
+        context: features `[N + K, F]` and the graph, virtual nodes included.
+        labels: what is known of the classes, `[N + K, K]`: `rules.top_down.labels_above`.
+        every_layer: append them to the input of every layer instead of the first one's alone.
+    """
+    if every_layer:
+        return _beside_labels(context | {APPENDED: labels})
+    return context | {"features": beside(context["features"], labels)}
+
+
+def _beside_labels(context: PyTree) -> PyTree:
+    if APPENDED not in context:
+        return context
+    return context | {"features": beside(context["features"], context[APPENDED])}
 
 
 def examples() -> dict[str, Rule]:

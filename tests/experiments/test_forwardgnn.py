@@ -68,6 +68,14 @@ def test_the_split_of_the_seed_decides_which_nodes_are_labelled(tmp_path, monkey
     assert reached == set(parts[0].tolist())
 
 
+def test_the_majority_is_that_of_training_nodes_counted_on_test_nodes():
+    labels, split = np.zeros(100, int), kfold_split(100, 2)
+    labels[split.test[:5]] = 1
+    labels[split.train[:40]] = 2  # the most frequent of 64
+    labels[split.test[5:8]] = 2
+    assert forwardgnn.majority(labels, 7) == 15.0
+
+
 def judged(sf: dict, bp: dict) -> dict[str, bool]:
     rows = {
         "single-forward gcn": {name: [value] for name, value in sf.items()},
@@ -109,7 +117,7 @@ def posed(method: str, graph):
     return problems.pose(config, graph, 1, jax.random.key(0))
 
 
-ON_NODES = [m for m in get_args(forwardgnn.Method) if not m.startswith("link")]
+ON_NODES = [m for m in get_args(forwardgnn.Method) if not m.startswith("link") and m != "majority"]
 
 
 @pytest.mark.parametrize("method", ON_NODES)

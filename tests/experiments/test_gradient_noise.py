@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,12 +11,16 @@ from experiments.gradient_noise import (
     Config,
     claims,
     held_out,
+    judged,
     program,
     rows,
+    rule,
     stream,
     train,
+    transform,
 )
 from experiments.harness import Measured, Run
+from jaxlearn.data.binary_arithmetic import OUTPUTS, PLUS, ZERO
 
 GOOD = {
     "zeros": {"mean": [10.0], "best": [10.0], "weight": [0.0], "classes": [1.0]},
@@ -58,7 +64,8 @@ def test_no_published_number_is_printed_and_the_paper_preset_has_its_settings():
     for initial in ("simple, no clipping", "simple, clip 100", "simple, clip 10", "zeros, clip 10"):
         assert {initial, *(f"{initial}, noise {eta}" for eta in (0.01, 0.3, 1))} <= set(names)
     assert "simple, clip 10, dropout" in names
-    assert sum(name.startswith("bAbI") for name in names) == 40
+    assert {"simple, clip 10, weight noise", "bAbI 2, linear start, noise 0.01"} <= set(names)
+    assert sum(name.startswith("bAbI") for name in names) == 80
     deep = made[0].config
     assert (deep.layers, deep.width, deep.restarts) == (20, 50, 20)
 
@@ -67,7 +74,12 @@ def test_smoke_touches_every_initialisation_optimizer_and_task():
     configs = [row.config for row in rows(PRESETS["smoke"])]
     assert {c.initial for c in configs} == {"zeros", "simple", "he", "sussillo_abbott"}
     assert {c.optimizer for c in configs} == {"sgd", "momentum", "adam"}
-    assert {c.task for c in configs} == {"mlp", "neural_gpu", "memory"}
+    assert {c.task for c in configs} == {
+        "mlp",
+        "mlp_weight_noise",
+        "neural_gpu",
+        "linear_start",
+    }
     assert 0.0 in {c.clip for c in configs}
     assert any(c.dropout for c in configs)
 
@@ -79,6 +91,44 @@ def test_multiplication_grows_in_training_and_is_tested_on_longer_numbers():
     validation, test = held_out(config)
     assert [(part["labels"][0] > 0).sum() for part in (validation, test)] == [8, 12]
     assert not np.array_equal(stream(config, 1)(0)["inputs"], stream(config, 2)(0)["inputs"])
+
+
+def test_sums_are_judged_by_whole_answers_and_by_digits():
+    """A judge that gives 0 for every digit is right about some digits and about no sum."""
+    config = Config(task="addition", digits=2, steps=4)
+    batch = stream(config, 1)(3)
+    assert int(batch["inputs"][0, 2]) == PLUS
+    zeros = lambda state, x: jax.nn.one_hot(jnp.full(x.shape, ZERO), OUTPUTS)
+    validation, test = held_out(config)
+    found = judged(config, None, zeros, validation, test)
+    digits = np.asarray(test["labels"])[np.asarray(test["labels"]) > 0]
+    assert found["accuracy"] == found["same_length"] == 0
+    assert found["digits"] == pytest.approx(100 * (digits == ZERO).mean())
+
+
+def test_weight_noise_has_the_variance_of_the_config_and_gradients_have_none():
+    """At weights of 0 no signal passes the hidden layers, at weights with noise it does."""
+    config = replace(PRESETS["smoke"], layers=2, width=8, initial="zeros")
+    config = replace(config, task="mlp_weight_noise", eta=0.25)
+    learner, batch = rule(config), stream(config, 0)(0)
+    params, state = jax.jit(learner.init)(jax.random.key(0), batch)
+    grads = jax.jit(learner.signal)(params, state, batch, jax.random.key(1))[0]
+    assert np.any(grads["first"]["kernel"])
+    tx = transform(replace(config, clip=0.0, learning_rate=1.0), jax.random.key(2))
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = tx.update(still, tx.init(params), params)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(updates))
+
+
+@pytest.mark.slow
+def test_a_linear_start_ends_in_every_restart_at_a_look_and_is_reported(tmp_path):
+    config = Config(
+        task="linear_start", story=0, width=20, learning_rate=0.5, clip=40.0, steps=300, restarts=2
+    )
+    found = train(config, [0], Run(tmp_path))[0]
+    assert set(found) == {"best", "mean", "success", "switched"}
+    assert 0 < found["switched"] < 300
+    assert found["switched"] % (300 // 30 / 2) == 0  # a mean of two looks
 
 
 @pytest.mark.slow

@@ -9,7 +9,13 @@ import pytest
 
 from experiments import tpsgd
 from experiments.harness import Measured
-from jaxlearn.core import make_state, make_step
+from experiments.parts.tpsgd_adaptor import NOISE, backbone, shifted
+from jaxlearn.core import Model, make_state, make_step, stack
+from jaxlearn.data import MissingData
+from jaxlearn.data.resnet_weights import MEAN, STD, resnet_weights
+from jaxlearn.models.cifar_resnet import classifier
+from jaxlearn.models.option_a_resnet import RESNET20, from_torch, option_a_resnet
+from jaxlearn.rules.target_projection import target_projection
 
 SMOKE = tpsgd.PRESETS["smoke"]
 BATCH = {
@@ -57,13 +63,100 @@ def test_backpropagation_of_recurrent_networks_answers_at_the_end():
     np.testing.assert_allclose(outputs, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_layer_by_layer_every_layer_has_its_own_turn_and_schedule():
+    """As many steps for each, the last of them at a rate near 0."""
+    config = replace(SMOKE, method="tpSGD-l2-layerwise", widths=(5, 4))
+    assert tpsgd.turns_of(config) == 3
+    rule, tx = tpsgd.rule_of(config), tpsgd.transform_of(config, 4)
+    state, step = make_state(rule, tx, jax.random.key(0), BATCH), jax.jit(make_step(rule, tx))
+    moves = []
+    for _ in range(12):
+        after, _ = step(state, BATCH)
+        size = lambda a, b: float(jnp.abs(a - b).max())
+        kernels = [
+            (state.params[name]["Dense_0"]["kernel"], after.params[name]["Dense_0"]["kernel"])
+            for name in "012"
+        ]
+        moves.append([size(*pair) for pair in kernels])
+        state = after
+    moved = np.array(moves) > 0
+    np.testing.assert_array_equal(moved, np.repeat(np.eye(3, dtype=bool), 4, 0))
+    for turn in range(3):
+        assert moves[4 * turn + 3][turn] < moves[4 * turn + 1][turn]
+
+
+def test_with_recompute_the_second_layer_sees_the_first_after_its_step():
+    config = replace(SMOKE, widths=(5, 4), hidden_rate=0.5)
+    signal = {}
+    for method in ("tpSGD-l2", "tpSGD-l2-recompute"):
+        rule = tpsgd.rule_of(replace(config, method=method))
+        params, state = rule.init(jax.random.key(0), BATCH)
+        signal[method] = rule.signal(params, state, BATCH, jax.random.key(0))[0]
+    plain, again = signal.values()
+    same = lambda name: np.allclose(
+        plain[name]["Dense_0"]["kernel"], again[name]["Dense_0"]["kernel"], rtol=1e-4, atol=1e-7
+    )
+    assert [same(name) for name in "01"] == [True, False]
+
+
+def test_shifts_change_colours_or_add_the_same_noise_again():
+    images = np.random.default_rng(0).uniform(size=(40, 8, 8, 3)).astype(np.float32)
+    colour = shifted(images, "cifar10-colour", 1)
+    np.testing.assert_array_equal(colour[..., [1, 2, 0]], images)
+    assert not np.array_equal(colour, images)
+    noisy = shifted(images, "cifar10-noise", 1)
+    inner = (images > 0.4) & (images < 0.6)  # four standard deviations from being cut
+    assert (noisy - images)[inner].std() == pytest.approx(NOISE, rel=0.1)
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+    np.testing.assert_array_equal(noisy, shifted(images, "cifar10-noise", 1))
+    assert not np.array_equal(noisy, shifted(images, "cifar10-noise", 2))
+    np.testing.assert_array_equal(shifted(images, "cifar10", 1), images)
+    with pytest.raises(ValueError, match="shift='blur' is none of"):
+        shifted(images, "blur", 1)
+
+
+@pytest.mark.slow
+def test_a_head_on_features_learns_what_it_would_over_the_frozen_network():
+    """The published network as the first block, frozen, and its features computed beforehand."""
+    images = jax.random.uniform(jax.random.key(1), (6, 32, 32, 3))
+    try:
+        features, logits = backbone()
+    except MissingData as missing:
+        pytest.skip(str(missing))
+    normal = (images - jnp.array(MEAN)) / jnp.array(STD)
+    params, state = from_torch(resnet_weights(20))
+    whole = stack([*option_a_resnet(RESNET20), classifier(10)])
+    wanted = jax.jit(whole.apply)(params, state, normal)[0]
+    np.testing.assert_allclose(logits(features(images)), wanted, rtol=1e-3, atol=1e-3)
+
+    config = replace(SMOKE, network="adaptor", dataset="cifar10-noise", widths=(8,))
+    blocks, readout = tpsgd.network_of(config)
+    frozen = Model(lambda key, x: ({}, {}), lambda p, s, x, **options: (features(x), s))
+    under = [stack([frozen, blocks[0]])]
+    seen = []
+    for inputs, hidden in ((features(images), blocks), (images, under)):
+        rule = target_projection(hidden, readout, classes=10, scale=1.0)
+        batch = BATCH | {"inputs": inputs}
+        params, state = rule.init(jax.random.key(0), batch)
+        if hidden is under:
+            params["0"] = {"0": {}, "1": seen[0][0]["0"]}
+            params |= {name: seen[0][0][name] for name in params if name != "0"}
+            state = {"frozen": seen[0][2]["frozen"]}
+        seen.append((params, rule.signal(params, state, batch, jax.random.key(0))[0], state))
+    (_, ours, _), (_, theirs, _) = seen
+    near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    jax.tree.map(near, ours["0"], theirs["0"]["1"])
+    jax.tree.map(near, ours["1"], theirs["1"])
+
+
 def test_rows_show_no_number_of_the_paper_and_rates_exist_for_all_of_them():
     for preset in ("small", "paper"):
         for row in tpsgd.rows(tpsgd.PRESETS[preset]):
             assert not row.paper
             rate, hidden, _ = row.config.rates
             assert rate > 0
-            assert hidden > 0 or row.config.method == "shallow"
+            assert hidden > 0 or row.config.method in ("shallow", "frozen")
 
 
 def test_programs_have_the_batch_on_every_chip():
@@ -82,6 +175,9 @@ def measured(**change):
         for method, value in accuracy.items()
     }
     rows["MLP-4 tpSGD-l2"] = {"accuracy": [80.0]}
+    for name, frozen in (("colour", 70.0), ("noise", 20.0)):
+        for method, value in (("frozen", frozen), ("BP", 76.0), ("tpSGD-l2", 75.0)):
+            rows[f"{name} {method}"] = {"accuracy": [value]}
     mb = lambda *values: dict(zip(("temp_mb_2", "temp_mb_4", "temp_mb_8"), map(list, values)))  # noqa: B905
     rows["depth tpSGD-l2"], rows["depth BP"] = mb([5.0], [5.0], [5.1]), mb([9.0], [16.0], [30.0])
     times = lambda *values: {f"temp_mb_{28 * 2**i}": [v] for i, v in enumerate(values)}
@@ -97,6 +193,8 @@ def measured(**change):
         ("FA", {}, set()),
         ("CNN__tpSGD_l2", {"accuracy": [80.9]}, {"bp", "shallow", "drtp"}),
         ("MLP_4__tpSGD_l2", {"accuracy": [85.0]}, {"gap-grows-with-depth"}),
+        ("colour__frozen", {"accuracy": [72.5]}, {"adaptor-adapts"}),
+        ("noise__BP", {"accuracy": [77.5]}, {"adaptor-near-bp"}),
         (
             "depth__tpSGD_l2",
             {"temp_mb_2": [9.0], "temp_mb_4": [9.0], "temp_mb_8": [16.0]},
@@ -121,6 +219,9 @@ def test_each_claim_fails_on_figures_against_it(row, value, failing):
         ({"method": "BPP"}, "method='BPP' is none of"),
         ({"rate": -1.0}, "have to be 0 or more"),
         ({"dataset": "spoken_digits"}, "takes images"),
+        ({"dataset": "cifar10-noise"}, "adaptors go with the datasets"),
+        ({"method": "frozen"}, '"frozen" is theirs alone'),
+        ({"network": "adaptor"}, "network='adaptor', dataset='digits'"),
     ],
 )
 def test_config_refuses_what_cannot_run(change, text):

@@ -68,6 +68,46 @@ def test_identity_6_signals_are_sums_over_steps(targets):
     near(jax.jit(rule.predict)(params, state, BATCH)[0], logits)
 
 
+def test_identity_6_every_layer_of_several_has_codes_of_its_own_and_takes_its_input_as_given():
+    rule = rule_of((CELL, CELL))
+    params, state = jax.jit(rule.init)(KEY, BATCH)
+    grads, _, _ = jax.jit(rule.signal)(params, state, BATCH, KEY)
+    below = hidden(params, np.asarray(BATCH["inputs"], np.float64))
+    upper = hidden({"0": params["1"]}, np.stack(below[1:], 1))
+    codes = [np.asarray(state[FROZEN]["heads"][name]["codes"], np.float64) for name in "01"]
+    assert not np.allclose(*codes)
+    for name, x, h in (("0", np.asarray(BATCH["inputs"]), below), ("1", np.stack(below, 1), upper)):
+        target = codes[int(name)][BATCH["labels"]]
+        x = x if name == "0" else x[:, 1:]
+        errors = [(target - h[t + 1]) * (1 - h[t + 1] ** 2) for t in range(T)]
+        for part, seen in (("i", lambda t, x=x: x[:, t]), ("h", lambda t, h=h: h[t])):
+            wanted = -sum(seen(t).T @ errors[t] for t in range(T)) / SIZE / T
+            found = grads[name]["cell"][part]["kernel"]
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [pytest.param("gru", marks=pytest.mark.slow), "lstm"])
+def test_gates_are_differentiated_within_their_step(cell):
+    """The sum over steps of the gradient of one step, its state before as a constant."""
+    layer = recurrent(WIDTH, cell)
+    rule = rule_of((layer,))
+    params, state = jax.jit(rule.init)(KEY, BATCH)
+    target = state[FROZEN]["heads"]["0"]["codes"][BATCH["labels"]]
+
+    def loss(own, before, x):
+        y, after = layer.apply(own, before, x)
+        return jnp.mean(l2(target, y)), after
+
+    slope = jax.jit(jax.grad(loss, has_aux=True))
+    carry, total = layer.init(KEY, BATCH["inputs"][:, 0])[1], None
+    for t in range(T):
+        grads, carry = slope(params["0"], carry, BATCH["inputs"][:, t])
+        total = grads if total is None else jax.tree.map(jnp.add, total, grads)
+    found = jax.jit(rule.signal)(params, state, BATCH, KEY)[0]["0"]
+    near = lambda a, b: np.testing.assert_allclose(a, b / T, rtol=1e-4, atol=1e-6)
+    jax.tree.map(near, found, total)
+
+
 def test_identity_6_one_step_is_the_rule_without_time():
     one = BATCH | {"inputs": BATCH["inputs"][:, :1]}
     plain = target_projection([CELL], READOUT, classes=CLASSES, scale=0.5)

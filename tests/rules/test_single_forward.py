@@ -12,8 +12,16 @@ from jaxlearn.data.node_batches import node_batch
 from jaxlearn.data.planted_graph import planted_graph
 from jaxlearn.data.virtual_nodes import augment_with_virtual_nodes
 from jaxlearn.models.gnn import GCN, GraphLayer, gcn_matrix
+from jaxlearn.models.layers.sparse import to_dense
 from jaxlearn.models.tiny import CLASSES, tiny_batch, tiny_blocks
-from jaxlearn.rules.single_forward import single_forward, virtual_examples, virtual_nodes
+from jaxlearn.rules.single_forward import (
+    graph_stage,
+    single_forward,
+    virtual_examples,
+    virtual_nodes,
+    with_labels,
+)
+from jaxlearn.rules.top_down import labels_above
 
 NODES, TRAIN = 24, np.arange(0, 24, 2)
 
@@ -104,6 +112,29 @@ def test_local_loss_is_the_cross_entropy_with_the_prototypes():
         np.testing.assert_allclose(metrics[f"loss/{l}"], -np.log(share).mean(), rtol=1e-5)
         outputs = outputs + np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(rule.predict(params, state, batch)[0], outputs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("every_layer", [False, True])
+def test_labels_can_be_appended_to_the_first_layer_or_to_all(every_layer):
+    """By hand in float64, through two stages of a greedy training."""
+    batch, depth = graph_batch(), 2
+    every = jnp.zeros(NODES, int).at[TRAIN].set(batch["labels"])
+    shown = labels_above(every, jnp.asarray(TRAIN), CLASSES)
+    batch["context"] = with_labels(batch["context"], shown, every_layer=every_layer)
+    rule, advance = graph_stage(blocks()[0])
+    matrix = np.asarray(to_dense(batch["context"]["matrix"]), np.float64)
+    x = np.concatenate([graph_batch()["context"]["features"], shown], 1).astype(np.float64)
+    for l in range(depth):
+        params, state = jax.jit(rule.init)(jax.random.key(l), batch)
+        layer = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["0"])
+        kernel, bias = (next(a for a in jax.tree.leaves(layer) if a.ndim == n) for n in (2, 1))
+        x = x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-8)
+        x = np.maximum(matrix @ x @ kernel + bias, 0)
+        logits = x[TRAIN] @ x[-CLASSES:].T
+        wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(rule.predict(params, state, batch)[0], wanted, rtol=1e-4)
+        batch = batch | {"context": advance(params, state, batch["context"])}
+        x = np.concatenate([x, shown], 1) if every_layer else x
 
 
 def test_prediction_ignores_the_labels_and_the_scale_of_the_input():

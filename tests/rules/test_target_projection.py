@@ -10,7 +10,9 @@ import pytest
 from flax import linen
 
 from jaxlearn.core import FROZEN, from_linen, make_state, make_step, reparametrize, stack, trees
+from jaxlearn.models.cifar_resnet import classifier
 from jaxlearn.models.heads.projection import half_normal, signed_uniform
+from jaxlearn.models.option_a_resnet import option_a_resnet
 from jaxlearn.models.shallow_blocks import DenseBlock, conv_blocks
 from jaxlearn.models.tiny import DenseRelu
 from jaxlearn.objectives import cross_entropy
@@ -213,6 +215,26 @@ def test_convolutions_have_targets_before_pooling(per_channel):
     wanted = np.einsum("bijpq,bijo->pqo", patches, error)
     np.testing.assert_allclose(found["kernel"][:, :, 0], wanted, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found["bias"], error.sum((0, 1, 2)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_residual_block_has_one_target_at_its_output_and_learns_within():
+    """Its own loss by automatic differentiation of the block alone, normalisation included."""
+    blocks = option_a_resnet((1,), (2,))
+    batch = {"inputs": jax.random.normal(KEY, (5, 4, 4, 3)), "labels": jnp.array([0, 1, 2, 0, 1])}
+    rule = target_projection(blocks, classifier(3), classes=3, draw=half_normal)
+    params, state = jax.jit(rule.init)(KEY, batch)
+    heads = state[FROZEN]["heads"]
+    assert [heads[name]["codes"].shape for name in "01"] == [(3, 4, 4, 2)] * 2
+    grads, _, _ = jax.jit(rule.signal)(params, state, batch, KEY)
+    stem, _ = blocks[0].apply(params["0"], trees.part(state, "0"), batch["inputs"], train=True)
+
+    def loss(own):
+        y, _ = blocks[1].apply(own, trees.part(state, "1"), stem, train=True)
+        return jnp.mean(l2(heads["1"]["codes"][batch["labels"]], y))
+
+    near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(near, grads["1"], jax.jit(jax.grad(loss))(params["1"]))
 
 
 def test_any_block_can_be_read_by_its_codes():
