@@ -79,8 +79,9 @@ def quadratic(
     """
     _known("form", form, FORMS)
     if product is jnp.matmul and active and len(FORMS[form]) > 1:
-        branches = {k: Branch(params[f"kernel_{k}"], params[f"bias_{k}"]) for k in FORMS[form]}
-        return fused(x, **branches, recompute=recompute)
+        branch = lambda k: Branch(params[f"kernel_{k}"], params[f"bias_{k}"])
+        g, b = (branch(k) if k in FORMS[form] else None for k in "gb")
+        return fused(x, branch("r"), g, b, recompute=recompute)
     whole = partial(_quadratic, form=form, product=product, active=active)
     return (jax.checkpoint(whole) if recompute else whole)(dict(params), x)
 

@@ -84,7 +84,8 @@ def _fused_forward(x, branches, recompute, implementation):
 
 
 def _fused_backward(recompute, implementation, residuals, dy):
-    return _backward(*residuals, dy, implementation)
+    x, branches, kept = residuals
+    return _backward(x, branches, kept, dy, implementation)
 
 
 _fused.defvjp(_fused_forward, _fused_backward)

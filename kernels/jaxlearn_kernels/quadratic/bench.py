@@ -83,7 +83,7 @@ def deviation(found: Any, expected: Any) -> float:
 def bench_part(part: str, shape: Shape, runs: int) -> Iterator[dict[str, Any]]:
     """One row per implementation."""
     arguments = jax.block_until_ready(arguments_of(shape, jnp.float32))
-    compiled = {
+    compiled: dict[str, Any] = {
         label: jax.jit(partial(PARTS[part], name)).lower(*arguments).compile()
         for label, name in IMPLEMENTATIONS.items()
     }

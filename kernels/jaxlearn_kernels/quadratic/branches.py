@@ -58,8 +58,8 @@ def unpacked(leaves: Sequence[Any], given: tuple[bool, bool]) -> tuple[Branches,
     >>> found.b, found.g, rest
     (Branch(kernel='W_b', bias='c'), None, ['more'])
     """
-    found: list[Branch | None] = []
-    for is_there in (True, *given):
-        found.append(Branch(*leaves[:2]) if is_there else None)
-        leaves = leaves[2:] if is_there else leaves
-    return Branches(*found), leaves
+    whole, leaves = Branches(Branch(*leaves[:2])), leaves[2:]
+    for name, is_there in zip("gb", given, strict=True):
+        if is_there:
+            whole, leaves = whole._replace(**{name: Branch(*leaves[:2])}), leaves[2:]
+    return whole, leaves

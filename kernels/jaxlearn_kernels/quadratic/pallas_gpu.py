@@ -5,7 +5,7 @@ pass is left to XLA: its products over all examples need sums across programs.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,30 +58,31 @@ def _kernel(x_ref, *refs, cut: Plan, branches: tuple[bool, bool], shape: tuple[i
         here = (row < rows)[:, None] & (k < inputs)[None, :]
         x = plgpu.load(x_ref.at[row[:, None], k[None, :]], mask=here, other=0.0)
         own = (k < inputs)[:, None] & (column < outputs)[None, :]
-        found = []
-        for name, branch, total in zip(Branches._fields, given, sums, strict=True):
-            if branch is None:
-                found.append(None)
-                continue
-            w = plgpu.load(branch.kernel.at[k[:, None], column[None, :]], mask=own, other=0.0)
+
+        def added(name: str, total):
+            kernel: Any = getattr(given, name).kernel
+            w = plgpu.load(kernel.at[k[:, None], column[None, :]], mask=own, other=0.0)
             left = x * x if name == "b" else x
-            found.append(total + jnp.dot(left, w, preferred_element_type=wide))
-        return Branches(*found)
+            return total + jnp.dot(left, w, preferred_element_type=wide)
 
-    zero = lambda branch: None if branch is None else jnp.zeros((cut.rows, cut.outputs), wide)
-    sums = jax.lax.fori_loop(0, pl.cdiv(inputs, cut.inputs), body, Branches(*map(zero, given)))
+        return {name: added(name, total) for name, total in sums.items()}
 
-    def finished(branch, total):
-        bias = plgpu.load(branch.bias.at[column], mask=column < outputs, other=0.0)
-        return total + bias.astype(wide)[None, :]
+    names = [name for name, branch in given._asdict().items() if branch is not None]
+    zeros = {name: jnp.zeros((cut.rows, cut.outputs), wide) for name in names}
+    sums = jax.lax.fori_loop(0, pl.cdiv(inputs, cut.inputs), body, zeros)
 
-    r = y = finished(given.r, sums.r)
+    def finished(name: str):
+        bias: Any = getattr(given, name).bias
+        found = plgpu.load(bias.at[column], mask=column < outputs, other=0.0)
+        return sums[name] + found.astype(wide)[None, :]
+
+    r = y = finished("r")
     kept = ()
     if given.g is not None:
-        g = finished(given.g, sums.g)
+        g = finished("g")
         y, kept = r * g, (r, g)
     if given.b is not None:
-        y += finished(given.b, sums.b)
+        y += finished("b")
     for ref, value in zip(results, (y, *kept), strict=False):
         place = ref.at[row[:, None], column[None, :]]
         plgpu.store(place, value.astype(ref.dtype), mask=inside)
