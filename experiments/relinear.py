@@ -23,6 +23,7 @@ import optax
 
 from experiments.harness import Bench, Experiment, Program, Row, Run, main
 from experiments.parts.relinear_claims import claims, figure
+from experiments.parts.relinear_published import published_start
 from jaxlearn.core import (
     Model,
     Rule,
@@ -74,7 +75,8 @@ class Config:
 
     `gamma` is the rate of both quadratic groups (sg); `alpha` and `beta` shrink their weights after
     every step (sw). `start` is that of the quadratic branches: `"pretrained"` trains the
-    conventional network first, for as many steps. `clip` is a bound on the norm of the gradient, 0
+    conventional network first, for as many steps, `"published"` takes the published ResNet-20.
+    `clip` is a bound on the norm of the gradient, 0
     for none. With `blocks` the network for images is a ResNet of so many blocks per stage, without
     them a perceptron; `widths` belong to either. `steps` is for the problems in the plane, `epochs`
     for images. `replicas` networks are trained per seed and their figures averaged.
@@ -82,7 +84,7 @@ class Config:
 
     task: Task = "digits"
     form: Literal["full", "compact", "product", "conventional", "squared"] = "full"
-    start: Literal["relinear", "random", "pretrained"] = "relinear"
+    start: Literal["relinear", "random", "pretrained", "published"] = "relinear"
     gamma: float = 1.0
     alpha: float = 1.0
     beta: float = 0.0
@@ -106,6 +108,11 @@ class Config:
             raise ValueError("gamma, beta and clip must be at least 0, and alpha in [0, 1]")
         if min(self.steps, self.epochs, self.batch, self.replicas) < 1:
             raise ValueError("steps, epochs, batch and replicas must be at least 1")
+        if self.start == "published" and (self.blocks, self.widths) != (RESNET20, (16, 32, 64)):
+            raise ValueError(
+                f"start='published' needs the blocks {RESNET20} and the widths (16, 32, 64), found "
+                f"{self.blocks} and {self.widths}"
+            )
 
 
 PRESETS = {
@@ -182,6 +189,9 @@ def _arms(config: Config, prefix: str, gammas: Sequence[float], gamma: float) ->
 
 def _paper_rows(config: Config) -> list[Row]:
     table = _arms(config, "QResNet-20 ", GAMMAS, 1e-4)
+    known = replace(config, start="published", learning_rate=config.learning_rate / 10)
+    table.append(Row("ResNet-20 published, trained on", replace(known, form="conventional")))
+    table.append(Row("QResNet-20 published, sg 0.0001", known))
     for depth, n in ((32, 5), (56, 9), (110, 18)):
         own = replace(config, blocks=(n,) * 3)
         table.append(Row(f"ResNet-{depth}", replace(own, form="conventional")))
@@ -274,6 +284,8 @@ def trained(config: Config, seeds: Sequence[int], run: Run) -> TrainState:
         plain = trained(replace(config, start="relinear", form="conventional"), seeds, run)
         params = with_linear_path(states.params, plain.params)
         states = states._replace(params=params, state=plain.state)
+    elif config.start == "published":
+        states = published_start(states)
     folder = run.folder(seeds) / config.form
     options: dict[str, Any] = {
         "workdir": folder,

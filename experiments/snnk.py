@@ -53,7 +53,7 @@ from jaxlearn.models.bundle import bundled
 from jaxlearn.models.layers.random_features import SPECTRA
 from jaxlearn.models.layers.snnk import carry_over
 from jaxlearn.objectives import cross_entropy
-from jaxlearn.parametrizations import identity, lora
+from jaxlearn.parametrizations import freeze, identity, lora
 from jaxlearn.parametrizations.snnk import adapters_only
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
@@ -121,8 +121,18 @@ METHODS = {
     "hidden": ("dense", "low-rank", "relu", "relu-normalized", "cos", "sin"),
     "closed": ("ridge", "adam"),
     "uci": ("ridge",),
-    "adapter": ("probe", "bottleneck", "relu", "relu-bottleneck", "cos", "sin", "lora", "full"),
-    "uptrain": ("none", "ffn", "pooler"),
+    "adapter": (
+        "probe",
+        "bottleneck",
+        "relu",
+        "relu-bottleneck",
+        "cos",
+        "sin",
+        "lora",
+        "bitfit",
+        "full",
+    ),
+    "uptrain": ("none", "ffn", "every-ffn", "pooler"),
 }
 PRESETS = {
     "smoke": Config(
@@ -202,7 +212,8 @@ def _uptrain_rows(config: Config) -> list[Row]:
     if config.train is None:
         size = {"width": 192, "dataset": "cifar10", "learning_rate": 1e-3}
     of = partial(of, **size)
-    table = [Row(f"uptrain {method}", of(method=method)) for method in ("none", "ffn")]
+    names = {"none": "none", "ffn": "ffn", "every-ffn": "every ffn"}
+    table = [Row(f"uptrain {name}", of(method=method)) for method, name in names.items()]
     return [*table, Row("uptrain pooler", of(method="pooler", features=512))]
 
 
@@ -332,7 +343,7 @@ def started(rule: Rule, start: Callable[[Params, State], Params]) -> Rule:
 
 
 def trained_part(config: Config) -> Parametrization:
-    """Adapters and classifier; in baselines all layers, or low-rank changes of their weights.
+    """Adapters and classifier; in baselines all layers, their biases, or low-rank changes of them.
 
     The embedding is computed once, so it stays as it is in every row.
     """
@@ -341,6 +352,8 @@ def trained_part(config: Config) -> Parametrization:
     if config.method == "lora":
         parts = ("query/kernel", "value/kernel", "classifier/kernel")
         return lora(8, adapted=lambda path: path.endswith(parts))
+    if config.method == "bitfit":
+        return freeze(lambda path: path.endswith("bias") or path.startswith("classifier"))
     return adapters_only()
 
 

@@ -10,6 +10,8 @@ from flax import linen
 from jax import lax
 
 from experiments.parts.phyff_systems import (
+    MEAN,
+    STD,
     Amplitude,
     cavity,
     drifted,
@@ -27,6 +29,7 @@ from jaxlearn.core import (
     reparametrize,
     stack,
 )
+from jaxlearn.data.augment import augment, random_shift
 from jaxlearn.data.negative_data import hybrids
 from jaxlearn.models.physical import as_model, black_box, physics_aware
 from jaxlearn.models.physical.black_box import Physics
@@ -143,6 +146,7 @@ def training(
         n = len(data["labels"])
         size = min(config.batch or n, n)
         per_epoch = n // size
+        shifts = jax.random.split(key)[1]
 
         def step(t: jax.Array, state: TrainState) -> TrainState:
             epoch, place = t // per_epoch, t % per_epoch
@@ -150,11 +154,31 @@ def training(
             if size < n:
                 order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
             rows = lax.dynamic_slice_in_dim(order, place * size, size)
-            return made.step(state, {name: leaf[rows] for name, leaf in data.items()})[0]
+            batch = {name: leaf[rows] for name, leaf in data.items()}
+            if shifted(config):
+                batch = moved(batch, jax.random.fold_in(shifts, t))
+            return made.step(state, batch)[0]
 
         return lax.fori_loop(0, epochs * per_epoch, step, state)
 
     return train
+
+
+SHIFT = 0.025
+"""Of the image's size, by which Fashion-MNIST is moved in training."""
+
+
+def shifted(config: Any) -> bool:
+    """Whether images are moved at random, as in the published runs of the digital network."""
+    return (config.size, config.system, config.images) == ("paper", "digital", "fashion_mnist")
+
+
+def moved(batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+    """Square images that come as rows of pixels, each moved by up to a pixel; black comes in."""
+    edge = round(batch["inputs"].shape[1] ** 0.5)
+    whole = batch | {"inputs": batch["inputs"].reshape(-1, edge, edge, 1)}
+    found = augment(whole, key, random_shift(SHIFT, -MEAN / STD))
+    return batch | {"inputs": found["inputs"].reshape(batch["inputs"].shape)}
 
 
 def accuracy_of(made: Learner) -> Callable[[TrainState, dict[str, jax.Array]], jax.Array]:

@@ -28,7 +28,7 @@ def maps(config: Any) -> Features:
     """The pair of feature maps of a row."""
     count, blocks = config.features, config.blocks
     match config.method:
-        case "relu" | "relu-bottleneck" | "ffn":
+        case "relu" | "relu-bottleneck" | "ffn" | "every-ffn":
             return relu_features(count, blocks=blocks)
         case "relu-normalized":
             return normalized(relu_features(count, blocks=blocks))
@@ -87,7 +87,7 @@ def towers(config: Any) -> list[Features]:
 def adapter_part(config: Any) -> Callable[[str], linen.Module] | None:
     """What follows the sub-layers of a row."""
     match config.method:
-        case "probe" | "lora" | "full":
+        case "probe" | "lora" | "bitfit" | "full":
             return None
         case "bottleneck":
             return lambda name: BottleneckAdapter(config.down, name=name)
@@ -110,6 +110,7 @@ def vit(config: Any, method: str) -> Model:
     """A ViT with a pooler, plain or with SNNK layers in place of what `method` says."""
     snnk = lambda width: lambda name: SNNK(width, maps(config), name=name)
     wide = 2 * config.width
+    count = {"ffn": config.layers // 2, "every-ffn": config.layers}.get(method, 0)
     return vision_transformer(
         CLASSES[config.dataset],
         patch=PATCH[config.dataset],
@@ -117,8 +118,8 @@ def vit(config: Any, method: str) -> Model:
         layers=config.layers,
         heads=4,
         hidden=wide,
-        replaced=snnk(wide) if method == "ffn" else None,
-        uptrained=config.layers // 2 if method == "ffn" else 0,
+        replaced=snnk(wide) if count else None,
+        uptrained=count,
         pooler=snnk(config.width) if method == "pooler" else partial(_pooler, config.width),
     )
 

@@ -33,6 +33,29 @@ def random_crop(pad: int, mode: str = "reflect") -> Transform:
     return crop
 
 
+def random_shift(share: float, fill: float = 0.0) -> Transform:
+    """Move by up to `share` of the size, up or down and left or right, in whole pixels.
+
+    Each distance is `round(u)`, u uniform in `±share * size`, so that a share below half a pixel
+    moves nothing; `fill` comes in at the border.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share={share}; it is a part of the size, at least 0 and below 1")
+
+    def shift(key: jax.Array, image: jax.Array) -> jax.Array:
+        sizes = image.shape[:2]
+        most = [round(share * size) for size in sizes]
+        wide = jnp.pad(
+            image, [(m, m) for m in most] + [(0, 0)], constant_values=jnp.asarray(fill, image.dtype)
+        )
+        reach = share * jnp.array(sizes, jnp.float32)
+        moved = jnp.round(jax.random.uniform(key, (2,), minval=-reach, maxval=reach))
+        top, left = jnp.array(most) + moved.astype(jnp.int32)
+        return jax.lax.dynamic_slice(wide, (top, left, jnp.zeros_like(top)), image.shape)
+
+    return shift
+
+
 def random_flip(key: jax.Array, image: jax.Array) -> jax.Array:
     """Mirror left and right with probability 1/2."""
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)

@@ -23,14 +23,27 @@ WIDTHS = (16, 32, 64)
 
 
 def conv(
-    width: int, size: int, stride: int = 1, init: linen.initializers.Initializer = KAIMING
+    width: int,
+    size: int,
+    stride: int = 1,
+    init: linen.initializers.Initializer = KAIMING,
+    groups: int = 1,
 ) -> linen.Conv:
     """A `size` x `size` convolution without bias, padded by `size // 2` on every side.
 
-    Weights are by default `N(0, 2 / (size^2 width))`, `width` being the output channels.
+    Weights are by default `N(0, 2 / (size^2 width))`, `width` being the output channels. Channels
+    in and out are divided into `groups`, and each output sees its own group of inputs.
     """
     pad = ((size // 2, size // 2),) * 2
-    return linen.Conv(width, (size, size), (stride, stride), pad, use_bias=False, kernel_init=init)
+    return linen.Conv(
+        width,
+        (size, size),
+        (stride, stride),
+        pad,
+        feature_group_count=groups,
+        use_bias=False,
+        kernel_init=init,
+    )
 
 
 class Stem(linen.Module):

@@ -1,9 +1,11 @@
 """The residual networks for ImageNet (He et al., CVPR 2016, table 1) as lists of layers.
 
-One layer is the stem or one residual block. Block weights are `N(0, 2 / (size^2 channels out))`.
+With groups they are ResNeXt (Xie et al., CVPR 2017, table 1). One layer is the stem or one
+residual block. Block weights are `N(0, 2 / (size^2 channels out))`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 from flax import linen
@@ -46,6 +48,8 @@ def imagenet_resnet(
     widths: Sequence[int] = WIDTHS,
     *,
     bottleneck: bool = False,
+    groups: int = 1,
+    base: int = 64,
     sync: bool = False,
 ) -> list[Model]:
     """The layers of a ResNet for ImageNet without the classifier (`cifar_resnet.classifier`).
@@ -57,10 +61,12 @@ def imagenet_resnet(
         blocks: residual blocks of each stage.
         widths: channels of each stage; every stage but the first halves height and width.
         bottleneck: blocks of three convolutions instead of two.
+        groups, base: of bottleneck blocks, see `Bottleneck`; 32 and 8 make ResNeXt-101 32x8d out of
+            the blocks of ResNet-101.
         sync: batch statistics over all devices instead of each device's own examples.
 
     Raises:
-        ValueError: when `blocks` and `widths` have different lengths.
+        ValueError: when `blocks` and `widths` have different lengths, or basic blocks have groups.
 
     Example:
         >>> len(imagenet_resnet()), len(imagenet_resnet(RESNET101, bottleneck=True))
@@ -70,7 +76,10 @@ def imagenet_resnet(
         raise ValueError(
             f"every stage needs a width: found {len(blocks)} stages and {len(widths)} widths"
         )
-    kind = Bottleneck if bottleneck else BasicBlock
+    if not bottleneck and (groups, base) != (1, 64):
+        raise ValueError(f"groups={groups}, base={base} need bottleneck=True")
+    wide: Callable[..., linen.Module] = partial(Bottleneck, groups=groups, base=base)
+    kind = wide if bottleneck else BasicBlock
     layers = [from_linen(ImageNetStem(widths[0], sync))]
     for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):
         first = from_linen(kind(width, 2 if stage > 0 else 1, sync))

@@ -6,5 +6,6 @@ Every folder holds the plain JAX definition (``reference.py``), one file per acc
 ``__init__.py``, the one public function that picks an implementation.
 
 Operations: :func:`jaxlearn_kernels.lif.lif`, leaky integrate-and-fire neurons over time;
-:func:`jaxlearn_kernels.spmm.spmm`, sparse matrix times dense matrix with an epilogue.
+:func:`jaxlearn_kernels.spmm.spmm`, sparse matrix times dense matrix with an epilogue;
+:func:`jaxlearn_kernels.quadratic.quadratic`, a layer of quadratic neurons.
 """

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.data.augment import augment, compose, cutout, normalize, random_crop, random_flip
+from jaxlearn.data.augment import (
+    augment,
+    compose,
+    cutout,
+    normalize,
+    random_crop,
+    random_flip,
+    random_shift,
+)
 
 KEY = jax.random.key(3)
 FULL = compose(random_crop(2), random_flip, cutout(3), normalize([0.1, 0.2], [0.5, 2.0]))
@@ -35,6 +43,22 @@ def test_crops_are_exactly_the_windows_of_the_padded_image(mode):
 def test_no_padding_is_the_identity():
     image = images(1)["inputs"][0]
     assert np.array_equal(jax.jit(random_crop(0))(KEY, image), image)
+
+
+def test_shifts_are_whole_pixels_with_the_weights_of_their_rounding():
+    """At 0.7 pixels a side is moved by one with probability 2/7: 8/49 both ways, 25/49 neither."""
+    image = np.asarray(images(1, 7, 7)["inputs"][0])
+    wide = np.pad(image, ((1, 1), (1, 1), (0, 0)), constant_values=-3.0)
+    windows = {wide[i : i + 7, j : j + 7].tobytes(): (i, j) for i in range(3) for j in range(3)}
+    shifted = jax.jit(jax.vmap(random_shift(0.1, -3.0), (0, None)))(keys(980), image)
+    found = [windows[one.tobytes()] for one in np.asarray(shifted)]
+    assert len(set(found)) == 9
+    still = found.count((1, 1))
+    assert abs(still - 500) < 4 * (500 * 24 / 49) ** 0.5
+    sideways = sum(i == 1 for i, _ in found)
+    assert abs(sideways - 700) < 4 * (700 * 2 / 7) ** 0.5
+    few = jax.vmap(random_shift(0.05), (0, None))(keys(20), image)  # a third of a pixel
+    assert all(np.array_equal(one, image) for one in few)
 
 
 def test_half_of_the_images_are_mirrored():
@@ -121,6 +145,7 @@ def test_the_rest_of_the_batch_is_untouched():
     [
         (lambda: random_crop(-1), "pad=-1"),
         (lambda: random_crop(1, "wrap"), "mode='wrap'"),
+        (lambda: random_shift(1.0), r"share=1\.0"),
         (lambda: cutout(0), "size=0"),
         (lambda: normalize([0.0], [0.0]), "std above 0"),
         (lambda: normalize([0.0], [1.0, 1.0]), "equal lengths"),

@@ -84,6 +84,15 @@ def test_standardised_by_the_training_part_alone():
     np.testing.assert_allclose(held[:, 0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("each", [5, 50])
+def test_folds_of_balanced_classes_have_every_class_alike(each):
+    """Ten classes in five folds: dealt one class after the other, not round the classes."""
+    labels = np.arange(10 * each) % 10
+    for split in folds(labels, 5, seed=1):
+        for part, share in zip(split, (3, 1, 1), strict=True):
+            assert np.bincount(labels[part]).tolist() == [share * each // 5] * 10
+
+
 def test_folds_are_disjoint_equal_and_stratified():
     labels = np.repeat([0, 1], [34, 69])
     made = folds(labels, 5, seed=3)

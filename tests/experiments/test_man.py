@@ -3,7 +3,7 @@ from dataclasses import replace
 import jax
 import pytest
 
-from experiments.harness import Measured
+from experiments.harness import Measured, Run
 from experiments.man import (
     BIAS,
     BOTH,
@@ -15,11 +15,13 @@ from experiments.man import (
     SMOKE,
     THIRTY_TWO,
     Config,
+    ImageNet,
     claims,
     loss_weights,
     module_ends,
     program,
     rows,
+    train_one,
 )
 
 LONG = (18, 18, 18)
@@ -68,6 +70,51 @@ def test_paper_rows_carry_published_errors_and_the_protocol():
     assert (paper.batch, paper.epochs, paper.learning_rate) == (1024, 400, 0.8)
     assert (paper.momentum, paper.weight_decay, paper.warmup) == (0.995, 1e-4, 10)
     assert not any(row.paper for row in rows(SMALL))
+
+
+def test_imagenet_rows_carry_published_errors_and_the_authors_cuts():
+    table = {row.name: row for row in rows(EXPERIMENT.presets["imagenet"])}
+    assert len(table) == len({row.config for row in table.values()}) == 15
+    assert table["InfoPro + MAN, ResNet-152, K = 4"].paper == {"error": 20.78}
+    assert sum(bool(row.paper) for row in table.values()) == 6
+    # the last layers of the modules; block (2, 0) is the fourth after the stem
+    assert module_ends(table["InfoPro + MAN, ResNet-101, K = 2"].config) == [4, 33]
+    assert module_ends(table["InfoPro + MAN, ResNet-152, K = 2"].config) == [9, 50]
+    assert module_ends(table["InfoPro, ResNeXt-101 32x8d, K = 4"].config) == [8, 16, 24, 33]
+    for row in table.values():
+        for module in range(len(module_ends(row.config)) - 1):
+            assert loss_weights(row.config, module) == (5.0, 0.75)
+
+
+@pytest.mark.parametrize("method", ["host", "man"])
+def test_the_imagenet_step_keeps_its_state_and_hears_from_the_next_block(method):
+    tiny = ImageNet(
+        method=method,
+        blocks=(1, 1, 1, 1),
+        widths=(4, 8, 16, 32),
+        ends=((2, 0), (4, 0)),
+        groups=2,
+        base=32,
+        batch=2,
+    )
+    made = program(tiny)
+    after, metrics = jax.eval_shape(made.step, made.state, made.batch)
+    shape = lambda leaf: (leaf.shape, leaf.dtype)
+    assert jax.tree.map(shape, after) == jax.tree.map(shape, made.state)
+    assert "loss/0" in metrics
+    if method == "man":
+        copied = made.state.state["momentum"]["heads"]["0"]["copy"]
+        assert jax.tree.map(shape, copied) == jax.tree.map(shape, made.state.params["1"]["0"])
+        assert copied["Conv_1"]["kernel"].shape == (3, 3, 8, 16)  # two groups
+
+
+def test_imagenet_is_compiled_but_not_trained(tmp_path):
+    with pytest.raises(ValueError, match="compile man --preset imagenet"):
+        train_one(ImageNet(), 0, Run(tmp_path))
+    with pytest.raises(ValueError, match="MAN goes with InfoPro's softmax heads"):
+        ImageNet(host="dgl")
+    with pytest.raises(ValueError, match="image=32; InfoPro's decoder"):
+        ImageNet(image=32)
 
 
 @pytest.mark.slow

@@ -9,7 +9,15 @@ import pytest
 
 from experiments import phyff
 from experiments.harness import Measured
-from experiments.parts.phyff_learners import accuracy_of, hybrids_of_rows, learner, training
+from experiments.parts.phyff_learners import (
+    Learner,
+    accuracy_of,
+    hybrids_of_rows,
+    learner,
+    moved,
+    shifted,
+    training,
+)
 from experiments.parts.phyff_systems import (
     cavity,
     drifted,
@@ -118,6 +126,39 @@ def test_rows_of_pixels_are_mixed_as_images():
     made = np.asarray(hybrids_of_rows(batch, KEY))
     assert made.shape == (2, 64)
     assert set(np.unique(made)) == {0.0, 1.0}
+
+
+def test_only_the_published_digital_run_moves_its_images():
+    names = {row.name for row in phyff.rows(phyff.PRESETS["paper"]) if shifted(row.config)}
+    assert names == {"PhyLL, digital", "forward-forward, digital", "unsupervised, digital"}
+    for preset in ("smoke", "small"):
+        assert not any(shifted(row.config) for row in phyff.rows(phyff.PRESETS[preset]))
+
+
+def test_images_are_moved_anew_at_every_step_and_keep_their_pixels():
+    inner = np.zeros((6, 28, 28), np.float32)
+    inner[:, 5:20, 5:20] = np.random.default_rng(0).uniform(1, 2, (6, 15, 15))
+    data = {"inputs": jnp.asarray(inner.reshape(6, -1)), "index": jnp.arange(6)}
+    data["labels"] = jnp.zeros(6, jnp.int32)
+    config = replace(
+        phyff.PRESETS["paper"], system="digital", **(phyff.PUBLISHED["digital"] | {"batch": 6})
+    )
+
+    def step(state, batch):
+        t, seen = state
+        return (t + 1, seen.at[t].set(batch["inputs"])), None
+
+    train = training(config, Learner(step, step, step))
+    _, seen = train((0, jnp.zeros((3, 6, 784))), data, KEY, 3)
+    seen = np.asarray(seen).reshape(3, 6, 28, 28)
+    assert not np.array_equal(seen[0], seen[1])
+    for images in seen:
+        for image, whole in zip(images, inner, strict=True):
+            places = [np.roll(whole, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            # rolled in from the other side there is 0, moved in there is black
+            assert any(np.array_equal(np.maximum(image, 0), place) for place in places)
+    black = moved(data, KEY)["inputs"].min()
+    assert float(black) == pytest.approx(-0.1307 / 0.3081)
 
 
 def test_seeds_are_stacked_and_differ():

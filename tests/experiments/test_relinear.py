@@ -11,7 +11,10 @@ import pytest
 from experiments import relinear
 from experiments.harness import Measured, Run
 from experiments.parts import relinear_claims
+from experiments.parts.relinear_published import published_start
 from jaxlearn.core import TrainState
+from jaxlearn.data import MissingData
+from jaxlearn.data.resnet_weights import resnet_weights
 
 SMOKE = relinear.PRESETS["smoke"]
 
@@ -72,6 +75,52 @@ def test_a_pretrained_start_goes_on_from_the_conventional_network(tmp_path, monk
     np.testing.assert_array_equal(
         grown["1"]["Dense_0"]["kernel"], plain["1"]["Dense_0"]["kernel"] + 1
     )
+
+
+def test_the_published_start_is_the_trained_network_in_every_seed():
+    config = by_name("paper")["QResNet-20 published, sg 0.0001"]
+    try:
+        arrays = resnet_weights(20)
+    except MissingData as absent:
+        pytest.skip(str(absent))
+    x = jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(relinear.model(config).init, jax.random.key(0), x)
+    params, state = jax.tree.map(lambda s: jnp.zeros((2, *s.shape), s.dtype), shapes)
+    empty = TrainState(jnp.int32(0), params, state, (), jax.random.key(0))
+    found = published_start(empty)
+    assert jax.tree.map(jnp.shape, found.params) == jax.tree.map(jnp.shape, params)
+    assert jax.tree.map(jnp.shape, found.state) == jax.tree.map(jnp.shape, state)
+    first = found.params["4"]["conv1"]
+    for seed in range(2):
+        kernel = arrays["layer2.0.conv1.weight"].transpose(2, 3, 1, 0)
+        np.testing.assert_array_equal(first["kernel_r"][seed], kernel)
+        np.testing.assert_array_equal(first["bias_g"][seed], 1)
+        assert not np.any(first["kernel_g"][seed])
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_the_published_network(tmp_path, monkeypatch):
+    seen = []
+
+    def fit(step, state, feed, **options):
+        seen.append((state, jax.jit(step)(state, feed(0))[0].params))
+        return SimpleNamespace(state=state)
+
+    x = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)
+    part = {"inputs": x, "labels": np.zeros(2, np.int32), "index": np.arange(2)}
+    monkeypatch.setattr(relinear, "fit", fit)
+    monkeypatch.setattr(relinear, "read", lambda config: (part, part, part))
+    config = replace(by_name("paper")["QResNet-20 published, sg 0.0001"], batch=2, momentum=0.0)
+    try:
+        relinear.trained(config, [5], Run(tmp_path))
+    except MissingData as absent:
+        pytest.skip(str(absent))
+    ((state, after),) = seen
+    kernel = resnet_weights(20)["layer1.0.conv1.weight"].transpose(2, 3, 1, 0)
+    before, moved = (tree["1"]["conv1"] for tree in (state.params, after))
+    np.testing.assert_array_equal(before["kernel_r"][0], kernel)
+    change = lambda name: float(np.abs(moved[name] - before[name]).max())
+    assert 0 < change("kernel_g") < 0.01 * change("kernel_r")
 
 
 @pytest.mark.slow
@@ -141,7 +190,11 @@ def test_each_claim_follows_its_figures(broken, row):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"gamma": -1.0}, "gamma, beta and clip"), ({"epochs": 0}, "steps, epochs, batch")],
+    [
+        ({"gamma": -1.0}, "gamma, beta and clip"),
+        ({"epochs": 0}, "steps, epochs, batch"),
+        ({"start": "published"}, "start='published' needs the blocks"),
+    ],
 )
 def test_config_refuses_values_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):

@@ -11,6 +11,7 @@ from experiments import snnk
 from experiments.harness import Measured, Run
 from experiments.parts import snnk_closed, snnk_networks
 from experiments.parts.snnk_estimates import errors
+from jaxlearn.core import trees
 from jaxlearn.models.layers.random_features import relu_features, universal_features
 
 SMOKE, SMALL = snnk.PRESETS["smoke"], snnk.PRESETS["small"]
@@ -59,6 +60,31 @@ def test_adapters_hold_what_the_claim_counts():
     assert count("probe") == 0
     assert count("relu") == 2 * (384 * 16 + 384)
     assert count("bottleneck") == 2 * (2 * 384 * 32 + 32 + 384)
+
+
+def test_bitfit_trains_biases_and_the_classifier():
+    config = replace(SMALL, study="adapter", method="bitfit", dataset="sst2")
+    inputs = {"x": jnp.zeros((1, 4, 384)), "mask": jnp.ones((1, 4), bool)}
+    init = snnk_networks.adapted_network(config).init
+    params = jax.eval_shape(init, jax.random.key(0), inputs)[0]
+    theta, frozen = snnk.trained_part(config).init(None, params)
+    paths = lambda tree: {trees.path(keys) for keys, _ in jax.tree.leaves_with_path(tree)}
+    trained, kept = paths(theta), paths(frozen)
+    assert {"classifier/kernel", "classifier/bias"} <= trained
+    assert all(path.endswith(("kernel", "scale")) for path in kept)
+    others = trained - {"classifier/kernel"}
+    assert len(others) > 8
+    assert all(path.endswith("bias") for path in others)
+
+
+@pytest.mark.parametrize(("method", "layers"), [("none", 0), ("ffn", 1), ("every-ffn", 2)])
+def test_uptraining_replaces_the_hidden_layers_of_the_top_or_all(method, layers):
+    config = replace(SMALL, study="uptrain", method=method, dataset="digits", width=8, layers=2)
+    network = snnk_networks.vit(config, method)
+    x = jnp.zeros((1, 8, 8, 1))
+    params = jax.eval_shape(network.init, jax.random.key(0), x)[0]
+    named = [trees.path(keys) for keys, _ in jax.tree.leaves_with_path(params)]
+    assert sum(path.endswith("omega") for path in named) == layers
 
 
 def test_the_ridge_is_chosen_without_the_test_examples():

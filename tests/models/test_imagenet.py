@@ -45,6 +45,29 @@ def test_resnets_have_the_published_sizes(blocks, bottleneck, millions):
     assert round(size(params) / 1e6, 2) == millions
 
 
+def test_resnext_has_the_published_size():
+    layers = imagenet_resnet(RESNET101, bottleneck=True, groups=32, base=8)
+    params, _ = jax.eval_shape(stack([*layers, classifier(1000)]).init, KEY, IMAGES)
+    assert round(size(params) / 1e6, 2) == 88.79
+    with pytest.raises(ValueError, match=r"groups=32, base=64 need bottleneck=True"):
+        imagenet_resnet(groups=32)
+
+
+def test_a_block_in_groups_is_one_without_whose_kernel_is_block_diagonal():
+    x = jax.random.normal(KEY, (2, 6, 6, 16))
+    grouped, whole_block = Bottleneck(8, 2, groups=4, base=32), Bottleneck(8, 2, base=128)
+    variables = grouped.init(jax.random.key(1), x)
+    kernel = variables["params"]["Conv_1"]["kernel"]
+    assert kernel.shape == (3, 3, 4, 16)
+    whole = np.zeros((3, 3, 16, 16), np.float32)
+    for i in range(4):
+        own = slice(4 * i, 4 * i + 4)
+        whole[:, :, own, own] = kernel[..., own]
+    cut = {**variables["params"], "Conv_1": {"kernel": whole}}
+    expected = whole_block.apply({**variables, "params": cut}, x)
+    np.testing.assert_allclose(grouped.apply(variables, x), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_resnet34_halves_the_map_at_every_stage():
     found = shapes(imagenet_resnet())
     sides = [56] * 4 + [28] * 4 + [14] * 6 + [7] * 3

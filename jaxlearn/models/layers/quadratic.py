@@ -12,6 +12,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import linen
+from jaxlearn_kernels.quadratic import Branch
+from jaxlearn_kernels.quadratic import quadratic as fused
 
 from jaxlearn.core import Model, Params, from_linen
 from jaxlearn.models.layers.conv import convolve
@@ -50,7 +52,8 @@ def quadratic(
     | `conventional` | `r` |
     | `squared` | `r^2`, a conventional neuron with the activation `z^2` |
 
-    r and g read the same x and are computed by one product with twice the outputs.
+    r and g read the same x and are computed by one product with twice the outputs. Dense layers
+    with several branches are one kernel on TPU and GPU, see `jaxlearn_kernels.quadratic`.
 
     Args:
         params: `kernel_r`, `bias_r` and, where the form has them, the same for `g` and `b`; `c` is
@@ -75,6 +78,10 @@ def quadratic(
         [[15.0]]
     """
     _known("form", form, FORMS)
+    if product is jnp.matmul and active and len(FORMS[form]) > 1:
+        branch = lambda k: Branch(params[f"kernel_{k}"], params[f"bias_{k}"])
+        g, b = (branch(k) if k in FORMS[form] else None for k in "gb")
+        return fused(x, branch("r"), g, b, recompute=recompute)
     whole = partial(_quadratic, form=form, product=product, active=active)
     return (jax.checkpoint(whole) if recompute else whole)(dict(params), x)
 
@@ -158,6 +165,9 @@ class QuadraticConv(linen.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         params = _parameters(self, shape, self.form, self.start)
         options = {"form": self.form, "active": self.active, "recompute": self.recompute}
+        if self.size == self.stride == 1:  # a dense layer at every place
+            params = {name: leaf.reshape(leaf.shape[-2:]) for name, leaf in params.items()}
+            return quadratic(params, x, product=jnp.matmul, **options)
         return quadratic(params, x, product=partial(convolve, stride=self.stride), **options)
 
 

@@ -57,6 +57,15 @@ def test_the_convolution_is_the_neuron_at_every_place(stride):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_of_one_pixel_is_a_dense_layer_at_every_place(stride):
+    x = np.random.default_rng(2).normal(size=(2, 4, 4, 2)).astype(np.float32)
+    p = drawn((1, 1, 2, 3))
+    dense = {name: leaf.reshape(leaf.shape[-2:]) for name, leaf in p.items()}
+    found = QuadraticConv(3, size=1, stride=stride).apply({"params": p}, x)
+    np.testing.assert_allclose(found, quadratic(dense, x[:, ::stride, ::stride]), atol=1e-5)
+
+
 def test_gradients_have_their_closed_form():
     """dL/dW_r = x'(c g), dL/dW_g = x'(c r), dL/dW_b = (x^2)'c, dL/dx by all three routes."""
     p, c = drawn((4, 3)), np.random.default_rng(3).normal(size=(5, 3))
