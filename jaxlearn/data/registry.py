@@ -12,6 +12,7 @@ from jaxlearn.data.digits import digits
 from jaxlearn.data.fashion_mnist import fashion_mnist, mnist
 from jaxlearn.data.graphs import amazon_photo, cora_ml
 from jaxlearn.data.planetoid import planetoid
+from jaxlearn.data.spiking_heidelberg import shd
 from jaxlearn.data.spoken_digits import spoken_digits
 from jaxlearn.data.sst2 import sst2
 from jaxlearn.data.uci import CLASSIFICATION, REGRESSION, uci_classification, uci_regression
@@ -27,6 +28,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "fashion_mnist": fashion_mnist,
     "mnist": mnist,
     "pubmed": partial(planetoid, "pubmed"),
+    "shd": shd,
     "spoken_digits": spoken_digits,
     "sst2": sst2,
     "vowels": vowels,

@@ -48,6 +48,70 @@ def blended_cosine(
     return rate
 
 
+def by_epoch(rate: optax.Schedule, steps_per_epoch: int) -> optax.Schedule:
+    """A schedule over epochs, counted from 0, as one over steps.
+
+    Example:
+        >>> by_epoch(lambda epoch: 10 * epoch, 3)(7)
+        20
+    """
+    if steps_per_epoch < 1:
+        raise ValueError(f"steps_per_epoch={steps_per_epoch}; it has to be 1 or more")
+    return lambda step: rate(step // steps_per_epoch)
+
+
+def one_cycle(
+    low: float, peak: float, last: float, total: int, *, rise: float = 0.3
+) -> optax.Schedule:
+    """Half a cosine from `low` to `peak`, then half a cosine to `last` (Smith, Topin, 2018).
+
+    The peak is at `rise total - 1`, the end at `total - 1`, as in PyTorch's `OneCycleLR` with
+    `total` steps.
+
+    Raises:
+        ValueError: when `total` is not above 1, or `rise` not between 0 and 1.
+
+    Example:
+        >>> rate = one_cycle(0.2, 5.0, 0.0, 20)
+        >>> [round(float(rate(step)), 2) for step in (0, 5, 19)]
+        [0.2, 5.0, 0.0]
+    """
+    if total < 2 or not 0 < rise < 1:
+        raise ValueError(f"total={total}, rise={rise}; expected at least 2, and 0 < rise < 1")
+    top, end = rise * total - 1, total - 1
+    bend = lambda a, b, share: b + (a - b) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(share, 0, 1)))
+
+    def rate(step):
+        rising = bend(low, peak, step / top) if top > 0 else low
+        return jnp.where(step <= top, rising, bend(peak, last, (step - top) / (end - top)))
+
+    return rate
+
+
+def shrinking_sigma(length: int, epochs: int, *, narrowest: float = 0.23) -> optax.Schedule:
+    """The width of learnable delays by epoch (Hammouamri et al., ICLR 2024).
+
+    It begins at `length // 2`; after each epoch of the first quarter it is multiplied by
+    `(narrowest / (length // 2))^(1 / (epochs // 4))`, and it stays at `narrowest` from there on.
+    With the 0.27 of `models.layers.delays` bumps end 0.5 steps wide.
+
+    Raises:
+        ValueError: when there are fewer than 4 epochs, or the kernel is too short to shrink in.
+
+    Example:
+        >>> sigma = shrinking_sigma(25, 16)
+        >>> [round(float(sigma(epoch)), 2) for epoch in (0, 2, 4, 15)]
+        [12.0, 1.66, 0.23, 0.23]
+    """
+    widest = length // 2
+    if epochs < 4 or widest <= narrowest:
+        raise ValueError(
+            f"length={length}, epochs={epochs}; expected a length of 3 or more and 4 epochs or more"
+        )
+    factor = (narrowest / widest) ** (1 / (epochs // 4))
+    return lambda epoch: jnp.maximum(narrowest, widest * factor ** jnp.asarray(epoch, jnp.float32))
+
+
 def examples() -> dict[str, optax.GradientTransformation]:
     """SGD along the schedule, at toy size."""
     return {"sgd-blended-cosine": optax.sgd(blended_cosine(0.1, 4, 50, warmup=1), 0.9)}

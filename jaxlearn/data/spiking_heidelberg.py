@@ -1,0 +1,93 @@
+"""The Spiking Heidelberg Digits (Cramer et al., 2020): spoken digits as spikes of an ear model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxlearn.data.dataset import Dataset, assemble
+from jaxlearn.data.errors import CorruptData, MissingData, parsing
+from jaxlearn.data.source import DataFile, find
+
+CHANNELS = 700
+HOMEPAGE = "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/"
+TRAIN, TEST = (
+    DataFile(paths=(f"shd/shd_{part}.h5", f"shd_{part}.h5"), homepage=HOMEPAGE)
+    for part in ("train", "test")
+)
+CLASSES = tuple(f"{language} {digit}" for language in ("english", "german") for digit in range(10))
+
+
+def shd(
+    *,
+    frames: int = 100,
+    bands: int = 140,
+    train: int | None = None,
+    validation: int | None = None,
+    test: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Spike counts float32 [N, frames, bands] in frames of 10 ms; later spikes are dropped.
+
+    Neighbouring channels of the 700 are added up to `bands`. Validation is drawn from the training
+    file by class and `seed`; test is the test file.
+
+    Raises:
+        ValueError: when `bands` does not divide 700.
+        MissingData: without the files, or without h5py, which reads them.
+        CorruptData: when a file is not like the published ones.
+    """
+    if frames < 1 or bands < 1 or CHANNELS % bands:
+        raise ValueError(f"frames={frames}, bands={bands}; bands have to divide {CHANNELS}")
+    pool, held = (read_events(find(file), frames, bands) for file in (TRAIN, TEST))
+    source = f"spikes of 2 HDF5 files, {frames} frames of {bands} bands"
+    sizes = {"train": train, "validation": validation, "test": test, "seed": seed}
+    return assemble("shd", source, CLASSES, pool, held, finish=np.asarray, **sizes)
+
+
+def read_events(path: Path, frames: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts [N, frames, bands] and labels of one file: `spikes/times`, `spikes/units`, `labels`.
+
+    Times are in seconds, units 0 to 699; each clip has its own number of spikes.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise MissingData(
+            f"{path.name} is read by h5py, which is not installed; install jaxlearn[hdf5]"
+        ) from None
+    with parsing(path.name), h5py.File(path, "r") as file:
+        for name in ("spikes/times", "spikes/units", "labels"):
+            if name not in file:
+                raise CorruptData(f"{path.name} has no {name}")
+        times, units = file["spikes/times"][()], file["spikes/units"][()]
+        labels = np.asarray(file["labels"][()]).astype(np.int64)
+    if not len(times) == len(units) == len(labels):
+        found = f"{len(times)} clips of times, {len(units)} of units, {len(labels)} labels"
+        raise CorruptData(f"{path.name} has {found}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
+        raise CorruptData(f"{path.name} has labels beyond 0 to {len(CLASSES) - 1}")
+    made = np.zeros((len(labels), frames, bands), np.float32)
+    for i, (when, where) in enumerate(zip(times, units, strict=True)):
+        made[i] = event_counts(when, where, frames, bands, f"{path.name}, clip {i}")
+    return made, labels
+
+
+def event_counts(
+    times: np.ndarray, units: np.ndarray, frames: int, bands: int, name: str = "clip"
+) -> np.ndarray:
+    """Spikes per frame of 10 ms and band, float32 [frames, bands].
+
+    >>> counts = event_counts(np.array([0.001, 0.002, 0.031]), np.array([0, 4, 699]), 4, 140)
+    >>> counts[0, 0], counts[3, 139], counts.sum()
+    (np.float32(2.0), np.float32(1.0), np.float32(3.0))
+    """
+    when, where = np.asarray(times, np.float64), np.asarray(units, np.int64)
+    if when.shape != where.shape or when.ndim != 1:
+        raise CorruptData(f"{name} has {when.shape} times and {where.shape} units")
+    if when.size and not (0 <= where.min() <= where.max() < CHANNELS and when.min() >= 0):
+        raise CorruptData(f"{name} has units beyond 0 to {CHANNELS - 1}, or times before 0")
+    frame = np.floor(when / 0.01).astype(np.int64)
+    seen = frame < frames
+    counts = np.zeros((frames, bands), np.float32)
+    np.add.at(counts, (frame[seen], where[seen] // (CHANNELS // bands)), 1)
+    return counts

@@ -1,0 +1,150 @@
+"""Linear maps with a learnable delay per synapse: dilated convolutions with learnable spacings.
+
+Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning Delays in Spiking Neural Networks using
+Dilated Convolutions with Learnable Spacings", ICLR 2024, arXiv 2306.17670.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen
+from jax import lax
+
+DELAYS = "delays"
+"""The collection of a layer's own clock, and of positions that are not learned."""
+WIDENING = 0.27
+"""Added to sigma: the narrowest bump is this wide."""
+NARROWEST = 0.23
+"""Where sigma stops shrinking: with the widening, a width of 0.5 steps."""
+
+
+def bumps(position: jax.Array, sigma: jax.typing.ArrayLike, length: int) -> jax.Array:
+    """Normalised Gaussians over the taps of a kernel: `[...]` to `[length, ...]`.
+
+    `X[n] = exp(-(n - p)^2 / (2 s^2)) / (1e-7 + sum over n)`, with the centre
+    `p = position + length // 2` and the width `s = |sigma| + 0.27`. The tap n delays by
+    `length - 1 - n` steps.
+    """
+    taps, centre = _taps(position, length)
+    x = jnp.exp(-0.5 * ((taps - centre) / (jnp.abs(sigma) + WIDENING)) ** 2)
+    return x / (x.sum(0) + 1e-7)
+
+
+def one_hot(position: jax.Array, length: int) -> jax.Array:
+    """1 at the tap nearest to each position, 0 at the others: `[...]` to `[length, ...]`."""
+    taps, centre = _taps(jnp.round(position), length)
+    return jnp.maximum(0.0, 1 - jnp.abs(taps - centre))
+
+
+def _taps(position: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    taps = jnp.arange(length, dtype=position.dtype).reshape(-1, *[1] * position.ndim)
+    return taps, position + length // 2
+
+
+def delayed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`y[t] = sum over taps n of kernel[n] x[t - (length - 1 - n)]`, nothing from the future.
+
+    On CPU it is one product of the shifted sequences side by side, made again in the backward pass:
+    gradients of long temporal convolutions are several times slower there. Other platforms use
+    their convolution.
+
+    Args:
+        x: `[batch, T, inputs]`; zero before it begins and after it ends.
+        kernel: `[length, inputs, outputs]`.
+
+    Returns:
+        `[batch, T + (length - 1) // 2, outputs]`: what is late still arrives.
+    """
+    return lax.platform_dependent(x, kernel, cpu=jax.checkpoint(_as_product), default=_native)
+
+
+def _edges(length: int) -> tuple[int, int]:
+    return length - 1, (length - 1) // 2
+
+
+def _native(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    numbers = ("NWC", "WIO", "NWC")
+    edges = [_edges(len(kernel))]
+    return lax.conv_general_dilated(x, kernel, (1,), edges, dimension_numbers=numbers)
+
+
+def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    length = len(kernel)
+    wide = jnp.pad(x, ((0, 0), _edges(length), (0, 0)))
+    frames = x.shape[1] + (length - 1) // 2
+    shifted = [wide[:, n : n + frames] for n in range(length)]
+    return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+class DelayedLinear(linen.Module):
+    """`y_o[t] = sum over inputs i of w_oi x_i[t - d_oi]`, with a delay `d_oi` per synapse.
+
+    In training a synapse is a normalised Gaussian bump in time (`bumps`), so that its position has
+    a gradient; in evaluation positions are rounded and it is the weight at one delay.
+    `d = length - 1 - length // 2 - position`.
+
+    Parameters: `kernel` `[synapses, inputs, features]`, uniform as Kaiming's for ReLU, and
+    `position`, of the same shape, uniform over the delays; keep positions within
+    `+-length // 2` (`transforms.box`). The collection `"delays"` counts the training steps, for
+    sigma, and holds positions that are not learned.
+
+    Attributes:
+        features: outputs.
+        length: delays are 0 to `length - 1` steps; odd.
+        sigma: of the bumps by training step (`transforms.schedules.shrinking_sigma`), or a number.
+        synapses: per pair of input and output.
+        learned: otherwise positions are drawn, rounded and kept.
+        rounded: whether evaluation rounds; without, it has the bumps of training.
+
+    Example:
+        >>> layer = DelayedLinear(2, 5)
+        >>> variables = layer.init(jax.random.key(0), jnp.zeros((1, 7, 3)))
+        >>> layer.apply(variables, jnp.ones((1, 7, 3))).shape
+        (1, 9, 2)
+    """
+
+    features: int
+    length: int
+    sigma: optax.Schedule | float = NARROWEST
+    synapses: int = 1
+    learned: bool = True
+    rounded: bool = True
+
+    @linen.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Map `[batch, T, inputs]` to `[batch, T + (length - 1) // 2, features]`."""
+        if self.length < 1 or self.length % 2 == 0 or self.synapses < 1:
+            raise ValueError(
+                f"length={self.length}, synapses={self.synapses}: expected an odd length and at "
+                "least one synapse"
+            )
+        if x.ndim != 3:
+            raise ValueError(f"delays need inputs [batch, time, features], found {x.shape}")
+        shape = (self.synapses, x.shape[-1], self.features)
+        weights = self.param("kernel", _kaiming, shape)
+        step = self.variable(DELAYS, "step", jnp.zeros, (), jnp.int32)
+        if self.learned:
+            position = self.param("position", self._draw, shape)
+        else:
+            draw = lambda: jnp.round(self._draw(self.make_rng("params"), shape))
+            position = self.variable(DELAYS, "position", draw).value
+        if not self.learned or (self.rounded and not train):
+            shares = one_hot(position, self.length)
+        else:
+            sigma = self.sigma(step.value) if callable(self.sigma) else self.sigma
+            # cheaper to make again than to keep: the kernel is rebuilt at every step
+            shares = jax.checkpoint(bumps, static_argnums=2)(position, sigma, self.length)
+        if train and not self.is_initializing():
+            step.value += 1
+        return delayed(x, jnp.einsum("nsio,sio->nio", shares, weights))
+
+    def _draw(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Uniform from `floor(-length / 2)` to `length // 2`, then cut to the kernel."""
+        half = self.length // 2
+        drawn = jax.random.uniform(key, shape, minval=-self.length // 2, maxval=half)
+        return jnp.clip(drawn, -half, half)
+
+
+def _kaiming(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    bound = (6 / (shape[0] * shape[1])) ** 0.5
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)

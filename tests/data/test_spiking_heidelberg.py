@@ -1,0 +1,90 @@
+"""Event files made here, read as frames of counts; and files that are not event files."""
+
+import builtins
+
+import numpy as np
+import pytest
+
+from jaxlearn.data import CorruptData, MissingData, load
+from jaxlearn.data.spiking_heidelberg import event_counts, read_events
+
+h5py = pytest.importorskip("h5py")
+
+
+def write(path, times, units, labels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        spikes = file.create_group("spikes")
+        for name, values, kind in (("times", times, np.float16), ("units", units, np.uint16)):
+            rows = spikes.create_dataset(name, (len(values),), h5py.vlen_dtype(kind))
+            for i, row in enumerate(values):
+                rows[i] = np.asarray(row, kind)
+        file["labels"] = np.asarray(labels, np.uint16)
+
+
+def clips(n, seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(5, 30, n)
+    times = [np.sort(rng.uniform(0, 1.3, size)).astype(np.float16) for size in sizes]
+    units = [rng.integers(0, 700, size) for size in sizes]
+    return times, units, np.arange(n) % 20
+
+
+def test_counts_are_spikes_per_frame_and_band(tmp_path, monkeypatch):
+    made = {"train": clips(60, 0), "test": clips(20, 1)}
+    for part, values in made.items():
+        write(tmp_path / f"shd/shd_{part}.h5", *values)
+    monkeypatch.setenv("JAXLEARN_DATA", str(tmp_path))
+    data = load("shd", frames=100, bands=140, validation=20)
+    assert data.train["inputs"].shape == (40, 100, 140)
+    assert len(data.classes) == 20
+    times, units, labels = made["test"]
+    np.testing.assert_array_equal(data.test["labels"], labels)
+    for i, (when, where) in enumerate(zip(times, units, strict=True)):
+        expected = np.zeros((100, 140))
+        for t, unit in zip(when.astype(float), where, strict=True):
+            if t < 1:
+                expected[int(np.floor(t / 0.01)), unit // 5] += 1
+        np.testing.assert_array_equal(data.test["inputs"][i], expected)
+
+
+def test_wrong_files_are_named(tmp_path, monkeypatch):
+    good = clips(4, 2)
+    path = tmp_path / "shd_train.h5"
+    path.write_bytes(b"no HDF5 at all")
+    with pytest.raises(CorruptData, match=r"shd_train.h5"):
+        read_events(path, 10, 140)
+    write(path, good[0], good[1], good[2][:3])
+    with pytest.raises(CorruptData, match="4 clips of times, 4 of units, 3 labels"):
+        read_events(path, 10, 140)
+    write(path, good[0], good[1], [0, 1, 2, 20])
+    with pytest.raises(CorruptData, match="labels beyond 0 to 19"):
+        read_events(path, 10, 140)
+    with h5py.File(path, "w") as file:
+        file["labels"] = np.zeros(3)
+    with pytest.raises(CorruptData, match="has no spikes/times"):
+        read_events(path, 10, 140)
+    with pytest.raises(CorruptData, match="units beyond 0 to 699"):
+        event_counts(np.array([0.1]), np.array([700]), 10, 140)
+    with pytest.raises(CorruptData, match=r"\(2,\) times and \(1,\) units"):
+        event_counts(np.array([0.1, 0.2]), np.array([7]), 10, 140)
+    with pytest.raises(ValueError, match="bands=99; bands have to divide 700"):
+        load("shd", bands=99)
+    monkeypatch.setenv("JAXLEARN_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(MissingData, match=r"shd/shd_train\.h5 is missing; get it from"):
+        load("shd")
+
+
+def test_without_h5py_it_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "shd_train.h5"
+    path.write_bytes(b"")
+    real = builtins.__import__
+
+    def refuse(name, *rest, **more):
+        if name == "h5py":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(MissingData, match=r"install jaxlearn\[hdf5\]"):
+        read_events(path, 10, 140)
