@@ -26,7 +26,7 @@ Deviations from the paper:
 
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ from jaxlearn.analysis.hidden import hidden_outputs
 from jaxlearn.core import Batch, Model, Rule, TrainState, from_linen, make_state, make_step, stack
 from jaxlearn.data import load
 from jaxlearn.data.batches import batches, padded
-from jaxlearn.models.delay_network import delay_blocks
+from jaxlearn.models.delay_network import Synapse, delay_blocks
 from jaxlearn.models.recurrent import recurrent
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules.backprop import backprop
@@ -62,7 +62,8 @@ from jaxlearn.transforms.schedules import by_epoch, one_cycle, shrinking_sigma
 CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with a batch of the published size."""
 CLASSES = {"spoken_digits": 10, "shd": 20}
-METHODS = {
+Method = Literal["learned", "fixed", "none", "constant", "dense", "gru"]
+METHODS: dict[Method, str] = {
     "learned": "learned delays",
     "fixed": "fixed random delays",
     "none": "no delays",
@@ -70,6 +71,7 @@ METHODS = {
     "dense": "a weight for every delay",
     "gru": "GRU",
 }
+SYNAPSES: dict[Method, Synapse] = {"fixed": "fixed delay", "dense": "dense taps"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Config:
     rate: of the weights at the top of their cycle. position_rate: of the delays at first.
     """
 
-    method: Literal["learned", "fixed", "none", "constant", "dense", "gru"] = "learned"
+    method: Method = "learned"
     dataset: Literal["spoken_digits", "shd"] = "shd"
     frames: int = 100
     bands: int = 140
@@ -150,7 +152,7 @@ def blocks_of(config: Config, steps_per_epoch: int, *, rounded: bool = True) -> 
         config.widths,
         1 if config.method == "none" else config.length,
         tau=config.tau,
-        synapse={"fixed": "fixed delay", "dense": "dense taps"}.get(config.method, "delay"),
+        synapse=SYNAPSES.get(config.method, "delay"),
         sigma=sigma if config.method == "learned" else 0.23,
         count=1 if config.method == "none" else config.synapses,
         dropout=config.dropout,
@@ -327,14 +329,14 @@ def bench() -> Bench:
         "index": np.arange(SMALL.batch, dtype=np.int32),
     }
 
-    def of(method: Any) -> Program:
+    def of(method: Method) -> Program:
         config = replace(SMALL, method=method)
         rule, tx = rule_of(config, 18), transform_of(config, 18)
         return Program(make_step(rule, tx), make_state(rule, tx, jax.random.key(0), batch), batch)
 
     # every row is backpropagation; the reference is the one without delays
-    names = {"none": "backprop"} | {name: METHODS[name] for name in METHODS if name != "none"}
-    return Bench({name: of(method) for method, name in names.items()})
+    named = lambda method: "backprop" if method == "none" else METHODS[method]
+    return Bench({named(method): of(method) for method in METHODS})
 
 
 EXPERIMENT = Experiment(

@@ -1,6 +1,7 @@
 """Feed-forward spiking networks whose synapses have delays, layer by layer over a sequence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import jax
@@ -25,8 +26,7 @@ def delay_neuron(tau: float) -> Neuron:
     The reset is constant in the backward pass; the surrogate is `(alpha/2) / (1 + (pi/2 alpha
     (h - 1))^2)` with `alpha = 5`.
     """
-    options = {"reset": "hard", "detach_reset": True, "surrogate": "atan", "alpha": 5.0}
-    return Neuron(decay=1 - 1 / tau, **options)
+    return Neuron(decay=1 - 1 / tau, reset="hard", detach_reset=True, surrogate="atan", alpha=5.0)
 
 
 class DenseTaps(linen.Module):
@@ -103,9 +103,7 @@ class Readout(linen.Module):
         """Map `[batch, T, inputs]` to `[batch, classes]`."""
         x = jnp.moveaxis(self.synapses(x, train), 1, 0)
         if self.answer == "spikes":
-            options = {"decay": self.neuron.decay, "threshold": 2.0, "reset": self.neuron.reset}
-            options |= {"surrogate": self.neuron.surrogate, "alpha": self.neuron.alpha}
-            return LifSequence(Neuron(detach_reset=self.neuron.detach_reset, **options))(x).sum(0)
+            return LifSequence(replace(self.neuron, threshold=2.0))(x).sum(0)
         v = LeakyIntegratorSequence(self.neuron.decay)(x)
         if self.answer == "softmax":
             return jax.nn.softmax(v).sum(0)

@@ -52,12 +52,12 @@ def by_epoch(rate: optax.Schedule, steps_per_epoch: int) -> optax.Schedule:
     """A schedule over epochs, counted from 0, as one over steps.
 
     Example:
-        >>> by_epoch(lambda epoch: 10 * epoch, 3)(7)
+        >>> int(by_epoch(lambda epoch: 10 * epoch, 3)(7))
         20
     """
     if steps_per_epoch < 1:
         raise ValueError(f"steps_per_epoch={steps_per_epoch}; it has to be 1 or more")
-    return lambda step: rate(step // steps_per_epoch)
+    return lambda step: rate(jnp.asarray(step) // steps_per_epoch)
 
 
 def one_cycle(
