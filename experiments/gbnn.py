@@ -2,8 +2,10 @@
 
 Expected (preset `small`, six small tables, two of five folds for each of 3 seeds): boosting is
 within 2 points (10 % of RMSE) of the best of Adam, SGD and L-BFGS on five tables, half of its units
-do as well to a point, half of an ordinary network's do not. Of the models that no claim compares
-with, boosted trees are best on four tables. About 8 minutes on one shared core.
+do as well to a point, half of an ordinary network's do not; on the features of a ResNet-20 it is
+1.8 points above that network's own head. Of the models that no claim compares with, boosted trees
+are best on both regressions, and networks of three layers on sonar and ionosphere. About 15 minutes
+on one shared core.
 
     python -m experiments table gbnn --preset small
 
