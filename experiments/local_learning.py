@@ -1,7 +1,10 @@
 """Every local and forward-only rule beside backprop: one network, one data set, equal epochs.
 
-Expected (`small`): no table of seeds 0 to 2 is committed yet. Most of its time goes into compiling
-deep networks for a TPU; `--config.depths 8` leaves out the deepest.
+Expected (`small`, seeds 0 to 2): backprop 94.6 %, PredSim 94.8, greedy with MAN 94.4, DGL 94.1,
+AugLocal 94.0, greedy 92.0, tpSGD 85.9, DRTP 11.5; three of five claims fail. With 110 layers a TPU
+step takes 397 MB under backprop, 194 checkpointed, 12 greedy, 20 DGL, 17 AugLocal, 66 with MAN, 152
+with PredSim. Over an hour on one core, most of it compiling deep networks for a TPU;
+`--config.depths 8` leaves out the deepest.
 
     python -m experiments table local-learning --preset small
 
