@@ -31,7 +31,7 @@ Deviations from the paper:
    read, so ours is even. Weight decay and Nesterov momentum are those of CIFAR.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -49,7 +49,7 @@ from experiments.harness import (
     main,
 )
 
-CLASSES, EMBEDDING = 10, 128
+CLASSES = 10
 EIGHT = ((1, 0), (1, 2), (1, 4), (2, 1), (2, 3), (3, 0), (3, 2), (3, 4))
 """ResNet-32 in 8 modules: (stage, block) that each module ends with."""
 _LONG = (1, 2, 4, 5, 7, 9, 11, 13, 14, 16, 17)
@@ -245,21 +245,12 @@ def _infopro(config: Config) -> Any:
     """`module -> Auxiliary`; modules with the same weights share one loss."""
     from functools import cache
 
-    from jaxlearn.data.cifar10 import MEAN, STD
-    from jaxlearn.models.heads.infopro import infopro_head
     from jaxlearn.objectives import cross_entropy, infopro_loss, restored, supervised_contrastive
     from jaxlearn.rules.local_learning import Auxiliary
 
-    softmax, image = config.task == "softmax", restored(MEAN, STD)
-    if isinstance(config, ImageNet):
-        from experiments.parts import man_imagenet
-
-        head = man_imagenet.head(config)
-        image = restored(man_imagenet.MEAN, man_imagenet.STD)
-    else:
-        outputs = CLASSES if softmax else EMBEDDING
-        head = infopro_head(config.image, outputs, widest=config.widths[-1], sync=config.sync)
-    task = cross_entropy if softmax else supervised_contrastive()
+    images = images_of(config)
+    head, image = images.head(config), restored(images.MEAN, images.STD)
+    task = cross_entropy if config.task == "softmax" else supervised_contrastive()
     loss = cache(lambda first, second: infopro_loss(first, second, image, task=task))
     return lambda module: Auxiliary(head, loss(*loss_weights(config, module)))
 
@@ -273,7 +264,8 @@ def rule_of(config: Config) -> Any:
     from jaxlearn.rules.local_learning import partition
     from jaxlearn.rules.man import man
 
-    layers, end = network(config)
+    images = images_of(config)
+    layers, end = images.network(config)
     if config.method == "backprop":
         rule = backprop(stack([*layers, end]), cross_entropy)
     else:
@@ -287,29 +279,14 @@ def rule_of(config: Config) -> Any:
             bias="none" if bare else config.bias,
             loop=config.loop,
         )
-    if isinstance(config, ImageNet):
-        from experiments.parts import man_imagenet
-
-        return man_imagenet.over_images(rule)
-    return auglocal.over_images(rule, protocol(config))
+    return images.over_images(rule, config)
 
 
-def network(config: Config) -> tuple[list[Any], Any]:
-    """Layers and classifier of a row."""
-    if isinstance(config, ImageNet):
-        from experiments.parts import man_imagenet
+def images_of(config: Config) -> Any:
+    """The part that knows the config's images: networks, heads, preparation, the abstract step."""
+    from experiments.parts import man_cifar10, man_imagenet
 
-        return man_imagenet.network(config)
-    from jaxlearn.models.cifar_resnet import cifar_resnet, classifier
-
-    return cifar_resnet(config.blocks, config.widths, sync=config.sync), classifier(CLASSES)
-
-
-def protocol(config: Config) -> auglocal.Config:
-    """Data and optimiser, which are those of `experiments.auglocal`."""
-    own = {field.name for field in fields(auglocal.Config)} - {"method", "depth", "depths"}
-    shared = {name: value for name, value in asdict(config).items() if name in own}
-    return auglocal.Config(depth=1, depths=(1,), **shared)
+    return man_imagenet if isinstance(config, ImageNet) else man_cifar10
 
 
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
@@ -317,13 +294,8 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
 
     Raises ValueError for ImageNet, whose files have no reader here.
     """
-    if isinstance(config, ImageNet):
-        raise ValueError(
-            "ImageNet has no reader here; `compile man --preset imagenet` compiles the step, and "
-            "`rule_of` gives the rule for batches of your own"
-        )
-    rule, settings = rule_of(config), asdict(config)
-    accuracy = auglocal.train_rule(rule, protocol(config), seed, run, config.host, settings)
+    own, settings = images_of(config).protocol(config), asdict(config)
+    accuracy = auglocal.train_rule(rule_of(config), own, seed, run, config.host, settings)
     return {"error": 100 - accuracy}
 
 
@@ -480,16 +452,13 @@ def claims(measured: Measured) -> list[Claim]:
 
 def program(config: Config) -> Program:
     """The config's step on a whole batch; the paper's is ResNet-32 in 15 modules."""
-    if isinstance(config, ImageNet):
-        from experiments.parts import man_imagenet
-
-        return man_imagenet.abstract_program(rule_of(config), config)
-    return auglocal.abstract_program(rule_of(config), protocol(config))
+    return images_of(config).abstract_program(rule_of(config), config)
 
 
 def bench() -> Bench:
     """One step of every row of the small preset."""
     *local, plain = rows(SMALL)
+    protocol = images_of(SMALL).protocol
     return Bench(
         {
             row.name: auglocal.timed_program(rule_of(row.config), protocol(row.config))

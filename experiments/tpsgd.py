@@ -35,10 +35,12 @@ import jax.numpy as jnp
 import optax
 from flax import linen
 
-from experiments.harness import Bench, Experiment, Program, Row, Run, main
-from experiments.parts.tpsgd_adaptor import FEATURES, SHIFTS, features_of, unadapted
+from experiments.harness import Bench, Experiment, Program, Run, main
+from experiments.parts.frozen_resnet20 import FEATURES
+from experiments.parts.tpsgd_adaptor import SHIFTS, features_of, unadapted
 from experiments.parts.tpsgd_claims import claims, figure
 from experiments.parts.tpsgd_rates import EXTRA, METHODS, MODES, rates_of
+from experiments.parts.tpsgd_rows import rows
 from jaxlearn.core import (
     Model,
     Rule,
@@ -203,92 +205,6 @@ PRESETS = {
         network="cnn", widths=(1000,), channels=(32,), duration="100ep", train=None, test=None
     ),
 }
-
-
-def rows(config: Config) -> list[Row]:
-    """Every rule on every network, spoken digits, and what memory depth and length take."""
-    if config.dataset == "digits":
-        return _smoke_rows(config)
-    paper = config.duration == "100ep"
-    width, units = (1000, 128) if paper else (256, 64)
-    networks = {
-        "MLP-1": replace(config, network="mlp", widths=(width,)),
-        "MLP-2": replace(config, network="mlp", widths=(width, width)),
-        "CNN": replace(
-            config, network="cnn", widths=(1000,) if paper else (128,), pool_first=not paper
-        ),
-        "RNN": replace(config, network="rnn", widths=(units,)),
-    }
-    table = [_row(name, own, method) for name, own in networks.items() for method in METHODS]
-    at_the_end = replace(networks["RNN"], targets="last", rate=0.2)
-    table.append(_row("RNN, last target", at_the_end, "tpSGD-l2"))
-    table.append(_row("CNN, per channel", replace(networks["CNN"], per_channel=True), "tpSGD-l2"))
-    table += [_row("MLP-2", networks["MLP-2"], f"tpSGD-l2-{mode}") for mode in MODES]
-    others = {
-        "GRU": replace(networks["RNN"], network="gru"),
-        "LSTM": replace(networks["RNN"], network="lstm"),
-        "RNN-2": replace(networks["RNN"], widths=(units, units)),
-    }
-    table += [_row(name, own, m) for name, own in others.items() for m in ("BP", "tpSGD-l2")]
-    few = {
-        "MLP-4": replace(config, network="mlp", widths=(width,) * 4),
-        "speech RNN": replace(
-            config, network="rnn", widths=(units,), dataset="spoken_digits", batch=50,
-            duration=config.duration if paper else "20ep", train=None, test=None,
-        ),
-    }  # fmt: skip
-    if paper:
-        few["VGG-11"] = replace(config, network="vgg11", dataset="cifar10", per_channel=True)
-    table += [
-        _row(name, own, method)
-        for name, own in few.items()
-        for method in ("BP", "DRTP", "tpSGD-l2", "shallow")
-    ]
-    return table + _adaptor_rows(config, paper) + _memory_rows(config, width, units)
-
-
-def _row(name: str, config: Config, method: str) -> Row:
-    return Row(f"{name} {method}", replace(config, method=method))
-
-
-def _adaptor_rows(config: Config, paper: bool) -> list[Row]:
-    """A frozen network on changed images: as it is, and under heads that learn by each rule."""
-    numbers = (None, None, config.duration) if paper else (2000, 1000, "20ep")
-    train, test, duration = numbers
-    head = replace(
-        config, network="adaptor", dataset="cifar10", widths=(64,), train=train, test=test,
-        duration=duration,
-    )  # fmt: skip
-    table = [_row("original", replace(head, train=10), "frozen")]
-    for dataset in ("cifar10-colour", "cifar10-noise"):
-        own, name = replace(head, dataset=dataset), dataset.removeprefix("cifar10-")
-        table += [
-            _row(name, own, method) for method in ("frozen", "BP", "DRTP", "tpSGD-l2", "shallow")
-        ]
-    return table
-
-
-def _memory_rows(config: Config, width: int, units: int) -> list[Row]:
-    deep = replace(config, network="mlp", widths=(width,), batch=4096, sizes=(2, 4, 8))
-    long = replace(config, network="rnn", widths=(units,), sizes=(28, 56, 112))
-    table = []
-    for name, own in {"depth": deep, "length": long}.items():
-        table += [_row(name, replace(own, trained=False), m) for m in ("BP", "tpSGD-l2")]
-    return table
-
-
-def _smoke_rows(config: Config) -> list[Row]:
-    """The rules on a small network, and every kind of layer, each under another loss."""
-    table = [_row("MLP-1", config, m) for m in METHODS if m != "tpSGD-l1"]
-    cnn = replace(config, network="cnn", widths=(16,))
-    lstm = replace(config, network="lstm", widths=(16,), targets="last")
-    table += [
-        _row("CNN", replace(cnn, per_channel=True), "tpSGD-l1"),
-        _row("LSTM", lstm, "tpSGD-cosine"),
-        _row("RNN", replace(lstm, network="rnn", targets="every"), "tpSGD-huber"),
-    ]
-    deep = replace(config, widths=(64,), batch=1024, sizes=(2, 8), trained=False)
-    return table + [_row("depth", deep, method) for method in ("BP", "tpSGD-l2")]
 
 
 def network_of(config: Config) -> tuple[list[Model], Model]:

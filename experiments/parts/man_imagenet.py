@@ -5,7 +5,7 @@ normalises them.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,27 @@ def head(config: Any) -> Model:
     return imagenet_infopro_head(CLASSES, sync=config.sync)
 
 
-def over_images(rule: Rule) -> Rule:
+def over_images(rule: Rule, config: Any) -> Rule:
     """A rule for normalised images, flipped in training, over values 0 to 255."""
+    del config  # all rows see their images alike
 
     def normalise(batch: dict[str, Any]) -> dict[str, Any]:
         scaled = jnp.asarray(batch["inputs"], jnp.float32) / 255
         return batch | {"inputs": (scaled - jnp.array(MEAN)) / jnp.array(STD)}
 
     return prepared(rule, normalise, partial(augment, transform=random_flip))
+
+
+def protocol(config: Any) -> NoReturn:
+    """How to train on data that are read here: there are none.
+
+    Raises:
+        ValueError: always, with what can be done instead.
+    """
+    raise ValueError(
+        "ImageNet has no reader here; `compile man --preset imagenet` compiles the step, and "
+        "`rule_of` gives the rule for batches of your own"
+    )
 
 
 def abstract_program(rule: Rule, config: Any) -> Program:

@@ -103,7 +103,11 @@ def host_loop(
 
 
 def convolves(jaxpr: Any) -> bool:
-    """Whether a convolution is among a jaxpr's operations, those of loops and calls included."""
+    """Whether a convolution is among a jaxpr's operations, those of loops and calls included.
+
+    Branches for other platforms count too: a step that could loop is then dispatched one by one,
+    never the other way round.
+    """
     for equation in jaxpr.eqns:
         inner = (getattr(value, "jaxpr", value) for value in jax.tree.leaves(equation.params))
         if equation.primitive.name == "conv_general_dilated" or any(

@@ -66,7 +66,7 @@ def one_cycle(
     """Half a cosine from `low` to `peak`, then half a cosine to `last` (Smith, Topin, 2018).
 
     The peak is at `rise total - 1`, the end at `total - 1`, as in PyTorch's `OneCycleLR` with
-    `total` steps.
+    `total` steps; optax's schedule has both a step later, which shows where steps are epochs.
 
     Raises:
         ValueError: when `total` is not above 1, or `rise` not between 0 and 1.

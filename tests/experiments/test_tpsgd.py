@@ -9,7 +9,8 @@ import pytest
 
 from experiments import tpsgd
 from experiments.harness import Measured
-from experiments.parts.tpsgd_adaptor import NOISE, backbone, shifted
+from experiments.parts.frozen_resnet20 import frozen_resnet20
+from experiments.parts.tpsgd_adaptor import NOISE, shifted
 from jaxlearn.core import Model, make_state, make_step, stack
 from jaxlearn.data import MissingData
 from jaxlearn.data.resnet_weights import MEAN, STD, resnet_weights
@@ -121,7 +122,7 @@ def test_a_head_on_features_learns_what_it_would_over_the_frozen_network():
     """The published network as the first block, frozen, and its features computed beforehand."""
     images = jax.random.uniform(jax.random.key(1), (6, 32, 32, 3))
     try:
-        features, logits = backbone()
+        features, logits = frozen_resnet20()
     except MissingData as missing:
         pytest.skip(str(missing))
     normal = (images - jnp.array(MEAN)) / jnp.array(STD)
