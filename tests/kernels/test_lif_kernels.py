@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxlearn_kernels import time_blocks_tpu
 from jaxlearn_kernels.lif import Neuron, lif, pallas_tpu
 from jaxlearn_kernels.lif.shapes import ODD
 
@@ -68,19 +69,19 @@ def test_no_surrogate_loses_its_gradient_in_a_kernel(surrogate):
 @pytest.mark.parametrize("time", [pytest.param(7, marks=pytest.mark.slow), 8])
 def test_time_chunks(monkeypatch, time):
     """Small VMEM budget: several chunks per tile, the last one full or partial."""
-    monkeypatch.setattr(pallas_tpu, "VMEM_BUDGET", 2 * 12 * 16 * 128 * 2)
+    monkeypatch.setattr(time_blocks_tpu, "VMEM_BUDGET", 2 * 12 * 16 * 128 * 2)
     jax.clear_caches()
-    assert pallas_tpu.plan(time, (3, 128), 12).chunk == 2
+    assert time_blocks_tpu.plan(time, (3, 128), 12, pallas_tpu.TILE).chunk == 2
     agree(Neuron(reset="hard", decay=0.9), ["interpret"], (time, 3, 128), jnp.float32)
     jax.clear_caches()
 
 
 def test_tiles_along_every_axis(monkeypatch):
     monkeypatch.setattr(pallas_tpu, "TILE", 1024)
-    monkeypatch.setattr(pallas_tpu, "MAX_LANES", 128)
+    monkeypatch.setattr(time_blocks_tpu, "MAX_LANES", 128)
     jax.clear_caches()
     features = (3, 17, 130)
-    cut = pallas_tpu.plan(2, features, 12)
+    cut = time_blocks_tpu.plan(2, features, 12, 1024)
     assert cut.folded == features
     assert cut.tile == (1, 8, 128)
     agree(Neuron(decay=0.9), ["interpret"], (2, *features), jnp.float32)

@@ -12,6 +12,7 @@ from jaxlearn_kernels.lif.options import Neuron
 from jaxlearn_kernels.lif.recurrence import compute_dtype
 from jaxlearn_kernels.lif.reference import fire, step
 from jaxlearn_kernels.lif.surrogates import SURROGATES
+from jaxlearn_kernels.time_blocks_tpu import DTYPES
 
 __all__ = ["SURROGATES", "Implementation", "Neuron", "fire", "lif", "step"]
 
@@ -97,7 +98,7 @@ def _run(direction: str, implementation: str | None, dtype, arrays, **options):
     }
     if implementation is not None:
         return forced[implementation](*arrays)
-    kernels = {"cuda": gpu, "tpu": tpu} if dtype in pallas_tpu.DTYPES else {"cuda": gpu}
+    kernels = {"cuda": gpu, "tpu": tpu} if dtype in DTYPES else {"cuda": gpu}
     return jax.lax.platform_dependent(*arrays, default=scan, **kernels)
 
 
@@ -128,7 +129,7 @@ def _check(x, neuron, implementation, decay) -> None:
         raise ValueError(f"decay as an array needs the reference, found {implementation!r}")
     if decay is not None and not _fits(decay.shape, x.shape[1:]):
         raise ValueError(f"decay must broadcast to {x.shape[1:]}, found shape {decay.shape}")
-    if implementation in ("tpu", "interpret") and x.dtype not in pallas_tpu.DTYPES:
+    if implementation in ("tpu", "interpret") and x.dtype not in DTYPES:
         raise ValueError(f"the TPU kernel takes float32 or bfloat16 x, found {x.dtype}; cast it")
 
 
