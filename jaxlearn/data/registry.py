@@ -9,8 +9,11 @@ from typing import Any
 from jaxlearn.data.babi import TASKS, babi
 from jaxlearn.data.cifar10 import cifar10
 from jaxlearn.data.digits import digits
+from jaxlearn.data.event_cameras import cifar10_dvs, dvs_gesture, n_mnist
 from jaxlearn.data.fashion_mnist import fashion_mnist, mnist
 from jaxlearn.data.graphs import amazon_photo, cora_ml
+from jaxlearn.data.movie_reviews import movie_reviews
+from jaxlearn.data.plain_text import enwik8, tiny_shakespeare
 from jaxlearn.data.planetoid import planetoid
 from jaxlearn.data.spiking_heidelberg import shd
 from jaxlearn.data.spoken_digits import spoken_digits
@@ -21,22 +24,29 @@ from jaxlearn.data.vowels import vowels
 READERS: dict[str, Callable[..., Any]] = {
     "amazon_photo": amazon_photo,
     "cifar10": cifar10,
+    "cifar10_dvs": cifar10_dvs,
     "citeseer": partial(planetoid, "citeseer"),
     "cora": partial(planetoid, "cora"),
     "cora_ml": cora_ml,
     "digits": digits,
+    "dvs_gesture": dvs_gesture,
+    "enwik8": enwik8,
     "fashion_mnist": fashion_mnist,
     "mnist": mnist,
+    "movie_reviews": movie_reviews,
+    "n_mnist": n_mnist,
     "pubmed": partial(planetoid, "pubmed"),
     "shd": shd,
     "spoken_digits": spoken_digits,
     "sst2": sst2,
+    "tiny_shakespeare": tiny_shakespeare,
     "vowels": vowels,
     **{f"babi_{task}": partial(babi, task) for task in range(1, len(TASKS) + 1)},
     **{f"uci_{name}": partial(uci_regression, name) for name in REGRESSION},
     **{f"uci_{name}": partial(uci_classification, name) for name in CLASSIFICATION},
 }
-"""What reads each: to a `Dataset`, a `Graph`, for `babi_N` a `Babi`, for `uci_NAME` a `Table`."""
+"""What reads each: to a `Dataset`, a `Graph`, a `Corpus`, for `babi_N` a `Babi`, for `uci_NAME` a
+`Table`."""
 
 
 def names() -> tuple[str, ...]:

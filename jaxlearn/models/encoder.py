@@ -23,9 +23,11 @@ class SelfAttention(linen.Module):
 
     Attributes:
         heads: they have to divide the width.
+        causal: tokens see only themselves and those before.
     """
 
     heads: int
+    causal: bool = False
 
     @linen.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -36,7 +38,7 @@ class SelfAttention(linen.Module):
         split = lambda y: y.reshape(*y.shape[:-1], self.heads, width // self.heads)
         q, k, v = (split(linen.Dense(width, name=n)(x)) for n in ("query", "key", "value"))
         seen = None if mask is None else mask[:, None, None, :]
-        y = jax.nn.dot_product_attention(q, k, v, mask=seen)
+        y = jax.nn.dot_product_attention(q, k, v, mask=seen, is_causal=self.causal)
         return linen.Dense(width, name="out")(y.reshape(x.shape))
 
 
@@ -50,6 +52,7 @@ class Layer(linen.Module):
         replaced: makes the hidden layer, activation included, in place of `gelu(W x + b)`.
         norm_first: normalise what goes in (ViT) rather than the sum (BERT).
         epsilon: of the norms.
+        causal: tokens see only themselves and those before.
     """
 
     heads: int
@@ -58,6 +61,7 @@ class Layer(linen.Module):
     replaced: Part | None = None
     norm_first: bool = False
     epsilon: float = 1e-12
+    causal: bool = False
 
     @linen.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -69,7 +73,7 @@ class Layer(linen.Module):
             y = adapt(compute(norm(x) if self.norm_first else x))
             return x + y if self.norm_first else norm(x + y)
 
-        attention = SelfAttention(self.heads, name="attention")
+        attention = SelfAttention(self.heads, self.causal, name="attention")
         x = with_residual("attention", lambda y: attention(y, mask))
         return with_residual("ffn", self._perceptron)
 

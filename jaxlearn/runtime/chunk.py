@@ -102,16 +102,19 @@ def host_loop(
     return spmd(run, mesh, specs, P())(state, batch, context, n, request)
 
 
-def convolves(jaxpr: Any) -> bool:
+def convolves(jaxpr: Any, platform: str) -> bool:
     """Whether a convolution is among a jaxpr's operations, those of loops and calls included.
 
-    Branches for other platforms count too: a step that could loop is then dispatched one by one,
-    never the other way round.
+    Of a choice by platform only the branch that the platform takes counts.
     """
     for equation in jaxpr.eqns:
-        inner = (getattr(value, "jaxpr", value) for value in jax.tree.leaves(equation.params))
+        params, choices = dict(equation.params), equation.params.get("branches_platforms")
+        if choices is not None:
+            named = [i for i, names in enumerate(choices) if names and platform in names]
+            params["branches"] = params["branches"][(named or [choices.index(None)])[0]]
+        inner = (getattr(value, "jaxpr", value) for value in jax.tree.leaves(params))
         if equation.primitive.name == "conv_general_dilated" or any(
-            convolves(value) for value in inner if hasattr(value, "eqns")
+            convolves(value, platform) for value in inner if hasattr(value, "eqns")
         ):
             return True
     return False

@@ -143,7 +143,8 @@ def fit(
             return take, piece, program.trace(step, mesh, run.state, *piece.parts[0], nothing)
 
         take, upcoming, traced = loop(on_device is not False)
-        if on_device is None and jax.default_backend() == "cpu" and convolves(traced.jaxpr.jaxpr):
+        slow = on_device is None and jax.default_backend() == "cpu"
+        if slow and convolves(traced.jaxpr.jaxpr, "cpu"):
             take, upcoming, traced = loop(False)
         program = traced.lower().compile()
         shown.say(f"compiled in {time.monotonic() - clock:.1f} s")
