@@ -19,6 +19,7 @@ from jaxlearn.core.contracts import (
     TrainState,
 )
 from jaxlearn.core.microbatch import microbatch
+from jaxlearn.core.online import make_online_step
 from jaxlearn.core.over_time import over_time, through_time
 from jaxlearn.core.prepared import prepared
 from jaxlearn.core.reparametrize import reparametrize
@@ -49,6 +50,7 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "keys",
+    "make_online_step",
     "make_state",
     "make_step",
     "microbatch",

@@ -50,20 +50,43 @@ def make_step(rule: Rule, tx: optax.GradientTransformation) -> Step:
     Raises:
         ValueError: while tracing, when the batch does not fit the parameters.
     """
-    tx = optax.with_extra_args_support(tx)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        _check(rule, state, batch)
+        check(rule, state, batch)
         key = jax.random.fold_in(state.key, state.step)
-        grads, collections, metrics = rule.signal(state.params, state.state, batch, key)
-        kept = {FROZEN: collections.pop(FROZEN)} if FROZEN in collections else {}
-        moving = {name: c for name, c in collections.items() if name != SEQUENCE}
-        grads, moving, metrics = axis.mean((grads, moving, metrics))
-        updates, opt_state = tx.update(grads, state.opt_state, state.params, value=metrics["loss"])
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, moving | kept, opt_state, state.key), metrics
+        state, metrics = taught(rule, tx, state, batch, key)
+        return state._replace(step=state.step + 1, state=trees.lasting(state.state)), metrics
 
     return step
+
+
+def taught(
+    rule: Rule,
+    tx: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+    key: Key,
+    scale: float = 1.0,
+) -> tuple[TrainState, Metrics]:
+    """One signal, averaged over the devices, and one update; a sequence under way goes on.
+
+    Args:
+        rule: gives the signal for this batch.
+        tx: turns it into an update.
+        state: its `step` stays as it is.
+        batch: of this device.
+        key: for the rule.
+        scale: factor of the signal.
+    """
+    grads, collections, metrics = rule.signal(state.params, state.state, batch, key)
+    own = {name: c for name, c in collections.items() if name in (FROZEN, SEQUENCE)}
+    moving = {name: c for name, c in collections.items() if name not in own}
+    grads, moving, metrics = axis.mean((grads, moving, metrics))
+    grads = grads if scale == 1.0 else trees.scale(scale, grads)
+    tx = optax.with_extra_args_support(tx)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params, value=metrics["loss"])
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(params=params, state=moving | own, opt_state=opt_state), metrics
 
 
 def begin(rule: Rule, batch: Batch) -> PyTree:
@@ -74,7 +97,12 @@ def begin(rule: Rule, batch: Batch) -> PyTree:
     return rule.init(jax.random.key(0), batch)[1].get(SEQUENCE, {})
 
 
-def _check(rule: Rule, state: TrainState, batch: Batch) -> None:
+def check(rule: Rule, state: TrainState, batch: Batch) -> None:
+    """Refuse a batch or parameters that do not fit the rule.
+
+    Raises:
+        ValueError: with what was needed and what was found.
+    """
     trees.batch_size(batch)
     needed = jax.eval_shape(rule.init, state.key, batch)[0]
     if jax.tree.structure(needed) != jax.tree.structure(state.params):

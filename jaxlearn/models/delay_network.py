@@ -15,6 +15,7 @@ from jaxlearn.models.layers.batch_norm import BatchNorm
 from jaxlearn.models.layers.delays import NARROWEST, DelayedLinear, delayed
 from jaxlearn.models.layers.leaky_integrator import LeakyIntegratorSequence
 from jaxlearn.models.layers.lif import LifSequence
+from jaxlearn.models.layers.neurons import NeuronLayer
 
 Synapse = Literal["delay", "fixed delay", "dense taps"]
 Answer = Literal["softmax", "mean", "max", "spikes"]
@@ -77,12 +78,13 @@ class SpikingLayer(linen.Module):
     neuron: Neuron
     dropout: float = 0.0
     sync: bool = False
+    layer: NeuronLayer = LifSequence
 
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, T, inputs]` to spikes `[batch, T', features]`."""
         x = BatchNorm(self.sync)(self.synapses(x, train), train)
-        spikes = LifSequence(self.neuron)(jnp.moveaxis(x, 1, 0))
+        spikes = self.layer(self.neuron)(jnp.moveaxis(x, 1, 0))
         drop = linen.Dropout(self.dropout, broadcast_dims=(0,))
         return jnp.moveaxis(drop(spikes, deterministic=not train), 0, 1)
 
@@ -123,6 +125,7 @@ def delay_blocks(
     answer: Answer = "softmax",
     rounded: bool = True,
     sync: bool = False,
+    layer: NeuronLayer = LifSequence,
 ) -> list[Model]:
     """One block per layer of neurons, then the readout, on sequences `[batch, T, inputs]`.
 
@@ -139,6 +142,8 @@ def delay_blocks(
         answer: how the readout sums up time, see `Readout`.
         rounded: whether delays are rounded in evaluation.
         sync: batch statistics over all devices.
+        layer: the kind of the hidden neurons, any `...Sequence` of `layers.neurons`:
+            `ParametricLifSequence` learns the leak, `HeavisideSequence` has no membrane.
 
     Example:
         >>> from jaxlearn.core import stack
@@ -149,7 +154,7 @@ def delay_blocks(
     """
     neuron = delay_neuron(tau)
     synapses = lambda width: Synapses(width, length, synapse, sigma, count, rounded)
-    hidden = [SpikingLayer(synapses(width), neuron, dropout, sync) for width in widths]
+    hidden = [SpikingLayer(synapses(width), neuron, dropout, sync, layer) for width in widths]
     return [from_linen(layer) for layer in [*hidden, Readout(synapses(classes), neuron, answer)]]
 
 

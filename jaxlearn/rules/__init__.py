@@ -16,6 +16,7 @@ from jaxlearn.rules.greedy import greedy
 from jaxlearn.rules.infopro import infopro
 from jaxlearn.rules.local_learning import Auxiliary, LocalModule, local_learning, partition
 from jaxlearn.rules.man import man
+from jaxlearn.rules.ottt import ottt
 from jaxlearn.rules.phyff import phyff, phyff_trainer
 from jaxlearn.rules.predsim import predsim
 from jaxlearn.rules.read_last import read_last
@@ -24,6 +25,7 @@ from jaxlearn.rules.sltt import sltt
 from jaxlearn.rules.target_projection import recurrent_target_projection, target_projection
 from jaxlearn.rules.top_down import top_to_input
 from jaxlearn.rules.top_to_loss import top_to_loss
+from jaxlearn.rules.truncated_bptt import truncated_bptt
 from jaxlearn.rules.weight_noise import weight_noise
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "label_appending",
     "local_learning",
     "man",
+    "ottt",
     "over_time",
     "partition",
     "phyff",
@@ -53,6 +56,7 @@ __all__ = [
     "target_projection",
     "top_to_input",
     "top_to_loss",
+    "truncated_bptt",
     "unsupervised_forward_forward",
     "virtual_examples",
     "virtual_node_passes",

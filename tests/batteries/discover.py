@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from types import ModuleType
 
 import optax
@@ -16,17 +17,17 @@ def modules(room: ModuleType) -> list[ModuleType]:
     return [importlib.import_module(name) for name in sorted(names)]
 
 
-def first_examples(room: ModuleType) -> list[str]:
+def first_examples(room: ModuleType, hook: str = "examples") -> list[str]:
     """The name of one example of every module that has any."""
-    found = (list(getattr(module, "examples", dict)()) for module in modules(room))
+    found = (list(getattr(module, hook, dict)()) for module in modules(room))
     return [names[0] for names in found if names]
 
 
-def examples(room: ModuleType) -> dict[str, object]:
+def examples(room: ModuleType, hook: str = "examples", **options: bool) -> dict[str, object]:
     """All examples of a room by name; two methods may not share a name."""
     found: dict[str, object] = {}
     for module in modules(room):
-        for name, example in getattr(module, "examples", dict)().items():
+        for name, example in getattr(module, hook, lambda **_: {})(**options).items():
             assert name not in found, f"two examples are called {name}"
             found[name] = example
     return found
@@ -36,9 +37,18 @@ RULES = examples(rules)
 PARAMETRIZATIONS = examples(parametrizations)
 TRANSFORMS = {"sgd": optax.sgd(0.1), "adam": optax.adam(1e-2)} | examples(transforms)
 MODELS = examples(models)
+NEURONS = examples(models, "neuron_examples")
+"""Pairs of layers, for one step and for all steps at once."""
+CUT_NEURONS = examples(models, "neuron_examples", detach_carry=True)
+"""The same, whose carry is a constant in the backward pass."""
+
+
+def patiently(names: Iterable[str], first: list[str]) -> list:
+    """For tests that compile: one example of every method, and all the others where time allows."""
+    mark = lambda name: () if name in first else pytest.mark.slow
+    return [pytest.param(name, marks=mark(name), id=name) for name in names]
+
 
 FIRST = first_examples(rules)
-EVERY_RULE = [
-    pytest.param(name, marks=() if name in FIRST else pytest.mark.slow, id=name) for name in RULES
-]
-"""For tests that compile: one example of every method, and all the others where time allows."""
+EVERY_RULE = patiently(RULES, FIRST)
+EVERY_NEURON = patiently(NEURONS, first_examples(models, "neuron_examples"))

@@ -1,4 +1,4 @@
-"""Leaky integrators: neurons that never fire, as readouts of spiking networks."""
+"""Leaky integrators: neurons that never fire, as readouts and as synaptic currents."""
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,10 @@ class LeakyIntegrator(linen.Module):
 
     The membrane is a variable of the collection `"sequence"` and starts at 0.
 
+    Attributes:
+        decay: share of v that is left after one step.
+        detach_carry: `v[t-1]` is a constant in the backward pass.
+
     Example:
         >>> layer = LeakyIntegrator(0.5)
         >>> y, state = layer.apply({}, jnp.ones(1), mutable=["sequence"])
@@ -21,15 +25,16 @@ class LeakyIntegrator(linen.Module):
     """
 
     decay: float
+    detach_carry: bool = False
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map the input `[...]` of this step to the membrane `[...]`."""
-        v = self.variable(SEQUENCE, "v", jnp.zeros, x.shape, x.dtype)
-        after = self.decay * v.value + x
+        """Map the input `[...]` of this step to the membrane `[...]`, in the dtype of `x`."""
+        v = _membrane(self, x)
+        after = _charge(self, v.value, x)
         if not self.is_initializing():
             v.value = after
-        return after
+        return after.astype(x.dtype)
 
 
 class LeakyIntegratorSequence(linen.Module):
@@ -42,17 +47,35 @@ class LeakyIntegratorSequence(linen.Module):
     """
 
     decay: float
+    detach_carry: bool = False
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Map inputs `[T, ...]` to membranes `[T, ...]`."""
-        v = self.variable(SEQUENCE, "v", jnp.zeros, x.shape[1:], x.dtype)
+        """Map inputs `[T, ...]` to membranes `[T, ...]`, in the dtype of `x`."""
+        v = _membrane(self, x[0])
 
         def charge(v: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
-            v = self.decay * v + now
-            return v, v
+            v = _charge(self, v, now)
+            return v, v.astype(x.dtype)
 
         after, y = lax.scan(charge, v.value, x)
         if not self.is_initializing():
             v.value = after
         return y
+
+
+def _membrane(layer: linen.Module, x: jax.Array) -> linen.Variable:
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    return layer.variable(SEQUENCE, "v", jnp.zeros, x.shape, dtype)
+
+
+def _charge(
+    layer: LeakyIntegrator | LeakyIntegratorSequence, v: jax.Array, x: jax.Array
+) -> jax.Array:
+    return layer.decay * (lax.stop_gradient(v) if layer.detach_carry else v) + x
+
+
+def neuron_examples(detach_carry: bool = False) -> dict[str, tuple[linen.Module, linen.Module]]:
+    """One step and all steps, for the battery of neurons."""
+    pair = LeakyIntegrator(0.8, detach_carry), LeakyIntegratorSequence(0.8, detach_carry)
+    return {"leaky-integrator": pair}

@@ -31,7 +31,7 @@ class Lif(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map the input `[...]` of this step to its spikes `[...]`, in the dtype of `x`."""
-        v = _membrane(self, x, self.neuron)
+        v = membrane(self, x, self.neuron)
         spikes, after, _ = step(v.value, x, self.neuron)
         if not self.is_initializing():
             v.value = after
@@ -57,13 +57,26 @@ class LifSequence(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map inputs `[T, ...]` to spikes `[T, ...]`, in the dtype of `x`."""
-        v = _membrane(self, x[0], self.neuron)
+        v = membrane(self, x[0], self.neuron)
         spikes, after = lif(x, v.value, neuron=self.neuron)
         if not self.is_initializing():
             v.value = after
         return spikes
 
 
-def _membrane(layer: linen.Module, x: jax.Array, neuron: Neuron) -> linen.Variable:
+def membrane(layer: linen.Module, x: jax.Array, neuron: Neuron) -> linen.Variable:
+    """The membrane of a layer as its variable `"v"`, at rest before the first step."""
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     return layer.variable(SEQUENCE, "v", jnp.full, x.shape, neuron.v_reset, dtype)
+
+
+def neuron_examples(detach_carry: bool = False) -> dict[str, tuple[linen.Module, linen.Module]]:
+    """A soft and a hard reset, one step and all steps, for the battery of neurons."""
+    soft = Neuron(decay=0.5, detach_carry=detach_carry)
+    hard = Neuron(
+        decay=0.7, reset="hard", input_decay=True, v_reset=-0.25, detach_carry=detach_carry
+    )
+    return {
+        "lif": (Lif(soft), LifSequence(soft)),
+        "lif-hard": (Lif(hard), LifSequence(hard)),
+    }

@@ -28,18 +28,20 @@ def heaviside(z: jax.Array, neuron: Neuron) -> jax.Array:
     return (z > 0 if neuron.strict else z >= 0).astype(z.dtype)
 
 
-def reset(u: jax.Array, s: jax.Array, neuron: Neuron) -> jax.Array:
-    """The membrane after the spike: soft, hard or no reset."""
+def reset(
+    u: jax.Array, s: jax.Array, neuron: Neuron, threshold: jax.Array | None = None
+) -> jax.Array:
+    """The membrane after the spike: soft, hard or no reset; a soft one takes the threshold."""
     if neuron.reset == "soft":
-        return u - neuron.threshold * s
+        return u - (neuron.threshold if threshold is None else threshold) * s
     if neuron.reset == "hard":
         return u * (1.0 - s) + neuron.v_reset * s
     return u
 
 
-def slope(u: jax.Array, neuron: Neuron) -> jax.Array:
-    """The surrogate ``ds/du`` at membrane u."""
-    return SURROGATES[neuron.surrogate].derivative(u - neuron.threshold, neuron.scale)
+def slope(z: jax.Array, neuron: Neuron) -> jax.Array:
+    """The surrogate ``ds/du`` at the distance ``z = u - threshold``."""
+    return SURROGATES[neuron.surrogate].derivative(z, neuron.scale)
 
 
 def adjoint(
@@ -68,6 +70,6 @@ def adjoint(
         direct = gv * (1.0 - heaviside(u - neuron.threshold, neuron))
         if not neuron.detach_reset:
             spike_signal = gs + gv * (neuron.v_reset - u)
-    gu = spike_signal * slope(u, neuron) + direct
+    gu = spike_signal * slope(u - neuron.threshold, neuron) + direct
     gx = neuron.gain * gu if neuron.input_decay else gu
     return gx, jnp.zeros_like(gu) if neuron.detach_carry else neuron.decay * gu

@@ -8,20 +8,31 @@ from jaxlearn_kernels.lif import recurrence
 from jaxlearn_kernels.lif.options import Neuron
 
 
+def fire(u: jax.Array, neuron: Neuron, threshold: jax.Array | None = None) -> jax.Array:
+    """``H(u - threshold)`` whose derivative is the surrogate.
+
+    ``threshold`` replaces ``neuron.threshold``, with a gradient: minus the surrogate.
+    """
+    return _spike(u - (neuron.threshold if threshold is None else threshold), neuron)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
-def fire(u: jax.Array, neuron: Neuron) -> jax.Array:
-    """``H(u - threshold)`` whose derivative is the surrogate."""
-    return recurrence.heaviside(u - neuron.threshold, neuron)
+def _spike(z: jax.Array, neuron: Neuron) -> jax.Array:
+    return recurrence.heaviside(z, neuron)
 
 
-@fire.defjvp
-def _fire_jvp(neuron, primals, tangents):
-    (u,), (du,) = primals, tangents
-    return fire(u, neuron), recurrence.slope(u, neuron) * du
+@_spike.defjvp
+def _spike_jvp(neuron, primals, tangents):
+    (z,), (dz,) = primals, tangents
+    return _spike(z, neuron), recurrence.slope(z, neuron) * dz
 
 
 def step(
-    v: jax.Array, x: jax.Array, neuron: Neuron, decay: jax.Array | None = None
+    v: jax.Array,
+    x: jax.Array,
+    neuron: Neuron,
+    decay: jax.Array | None = None,
+    threshold: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One time step of :class:`Neuron`: charge, fire, reset.
 
@@ -31,6 +42,8 @@ def step(
       neuron: the options.
       decay: optional array that broadcasts to ``[...]`` and replaces ``neuron.decay``; it gets
         a gradient (a parametric LIF).
+      threshold: optional array that replaces ``neuron.threshold`` in the same way (a LIF that
+        adapts).
 
     Returns:
       ``(spike, v_next, u)``: the spike in the dtype of x, the membrane after and before the
@@ -44,8 +57,9 @@ def step(
     dtype = recurrence.compute_dtype(x.dtype)
     carry = jax.lax.stop_gradient(v) if neuron.detach_carry else v
     u = recurrence.charge(carry.astype(dtype), x.astype(dtype), neuron, decay)
-    s = fire(u, neuron)
-    v_next = recurrence.reset(u, jax.lax.stop_gradient(s) if neuron.detach_reset else s, neuron)
+    s = fire(u, neuron, threshold)
+    inside = jax.lax.stop_gradient(s) if neuron.detach_reset else s
+    v_next = recurrence.reset(u, inside, neuron, threshold)
     return s.astype(x.dtype), v_next, u
 
 
