@@ -99,6 +99,30 @@ def test_two_halves_equal_the_whole(implementation):
     np.testing.assert_array_equal(v_end, v)
 
 
+@pytest.mark.parametrize("implementation", ["reference", "scan", *combos.KERNELS])
+def test_bfloat16_input_is_computed_in_float32(implementation):
+    """Same spikes and membrane, bit for bit, as from the same numbers in float32."""
+    neuron = Neuron(decay=0.9, reset="hard", surrogate="atan")
+    arguments = combos.inputs((5, 3, 4), jnp.bfloat16, 3)
+    wide = [a.astype(jnp.float32) for a in arguments]
+    found, expected = (combos.run(neuron, implementation, *a) for a in (arguments, wide))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_allclose(found[2], expected[2], rtol=2**-8)  # gx is rounded to bfloat16
+    np.testing.assert_allclose(found[3], expected[3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "scan", *combos.KERNELS])
+def test_int8_spikes_are_the_same_spikes(implementation):
+    x, v0, *_ = combos.inputs((5, 3, 4), jnp.bfloat16, 4)
+    call = functools.partial(lif, x, v0, neuron=HARD, implementation=implementation)
+    (spikes, v), (narrow, same) = call(), call(spike_dtype=jnp.int8)
+    assert narrow.dtype == jnp.int8
+    assert set(np.unique(narrow)) == {0, 1}
+    np.testing.assert_array_equal(narrow, spikes)
+    np.testing.assert_array_equal(same, v)
+
+
 @pytest.mark.parametrize("implementation", combos.KERNELS)
 def test_vmap_and_shard_map(implementation):
     x, v0, gs, _ = combos.inputs((2, 4, 3, 5), jnp.float32)  # the first axis is mapped over

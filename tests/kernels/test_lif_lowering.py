@@ -81,6 +81,28 @@ def test_cuda_lowers(shape, dtype):
     assert lower_cuda(vjp(Neuron()), shape.full, dtype).count(TRITON) == 2
 
 
+def int8(x):
+    return lif(x, neuron=Neuron(), spike_dtype=jnp.int8)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_int8_spikes_take_one_byte_each(tpu, dtype):
+    """Bytes the TPU compiler counts, and the lowering for CUDA."""
+    shape = BENCH[0].full
+    least = shape[0] * shape[1] * shape[2] * (jnp.dtype(dtype).itemsize + 1)
+    compiled = compile_tpu(int8, shape, dtype, tpu)
+    assert compiled.as_text().count('custom_call_target="tpu_custom_call"') == 1
+    assert least <= compiled.cost_analysis()["bytes accessed"] < 1.05 * least
+    assert lower_cuda(int8, shape, dtype).count(TRITON) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [*ODD, *LONG, *BENCH], ids=lambda s: s.name)
+def test_int8_spikes_compile_at_every_shape(tpu, shape):
+    text = compile_tpu(int8, shape.full, jnp.float32, tpu).as_text()
+    assert text.count('custom_call_target="tpu_custom_call"') == 1
+
+
 def test_cpu_gets_no_kernel():
     text = jax.jit(vjp(Neuron())).lower(jnp.ones((3, 4))).compile().as_text()
     assert "custom-call" not in text

@@ -30,3 +30,12 @@ def test_the_kernel_is_chosen_and_the_same_bits_come_back():
     run = jax.jit(jax.grad(lambda x: (lif(x, neuron=Neuron())[0] * x).sum()))
     assert "triton" in run.lower(x).compile().as_text().lower()
     assert jnp.array_equal(run(x), run(x))
+
+
+def test_int8_spikes_are_the_same_spikes():
+    x = jax.random.normal(jax.random.key(1), (16, 4, 1000))
+    spikes, v = lif(x, neuron=Neuron(), implementation="gpu")
+    narrow, same = lif(x, neuron=Neuron(), implementation="gpu", spike_dtype=jnp.int8)
+    assert narrow.dtype == jnp.int8
+    assert jnp.array_equal(narrow, spikes)
+    assert jnp.array_equal(same, v)

@@ -46,7 +46,7 @@ def lower_cuda(f, shape, dtype) -> str:
     return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-@pytest.mark.parametrize("shape", [ODD[3], LONG[0]], ids=lambda s: s.name)
+@pytest.mark.parametrize("shape", [ODD[0], ODD[3], LONG[0]], ids=lambda s: s.name)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_tpu_compiles(tpu, shape, dtype):
     text = compile_tpu(vjp, shape, dtype, tpu).as_text()

@@ -27,6 +27,7 @@ def lif(
     neuron: Neuron,
     implementation: Implementation | None = None,
     decay: jax.Array | None = None,
+    spike_dtype: jnp.dtype | type | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Run a layer of neurons over time: ``u = decay v + x``, fire, reset (see :class:`Neuron`).
 
@@ -45,13 +46,17 @@ def lif(
       implementation: None, or one of the names above.
       decay: array that broadcasts to the features and replaces ``neuron.decay``, with gradient
         (a parametric LIF); always runs the reference.
+      spike_dtype: None for spikes in the dtype of x, or int8: one byte written for each, in
+        inference only, since integers carry no gradient.
 
     Returns:
-      Spikes ``[T, ...features]`` in the dtype of x, and the final membrane ``[...features]`` in
-      float32 (float64 for float64 inputs), with which a following call continues the sequence.
+      Spikes ``[T, ...features]`` in the dtype of x, or int8, and the final membrane
+      ``[...features]`` in float32 (float64 for float64 inputs), with which a following call
+      continues the sequence.
 
     Raises:
-      ValueError: rank, dtype, shape or name does not fit; the line says which and what to do.
+      ValueError: rank, dtype, shape or name does not fit, or int8 spikes are differentiated; the
+        line says which and what to do.
 
     Example:
       >>> x = jnp.array([[0.6], [0.8], [0.2]])
@@ -60,19 +65,32 @@ def lif(
       ([0.0, 1.0, 0.0], 0.25)
     """
     _check(x, neuron, implementation, decay)
+    spikes = _spikes(x, spike_dtype)
     v0 = _membrane(x, v0, neuron)
+    if spike_dtype is not None:
+        x, v0, decay = _inference_only((x, v0, decay))
     if implementation == "reference" or decay is not None or x.size == 0:
-        return reference.scan(x, v0, neuron, decay)
+        fired, v = reference.scan(x, v0, neuron, decay)
+        return fired.astype(spikes), v
+    if spike_dtype is not None:
+        return _forward(x, v0, neuron, implementation, spikes)
     return _fused(x, v0, neuron, implementation)
+
+
+def _forward(x, v0, neuron, implementation, spikes: jnp.dtype):
+    """Spikes in this dtype and the final membrane, nothing kept for a backward pass."""
+    options = {"neuron": neuron, "save": False, "spikes": spikes}
+    return _run("forward", implementation, x.dtype, (x, v0), **options)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _fused(x, v0, neuron, implementation):
-    return _run("forward", implementation, x.dtype, (x, v0), neuron=neuron, save=False)
+    return _forward(x, v0, neuron, implementation, x.dtype)
 
 
 def _fused_forward(x, v0, neuron, implementation):
-    results = _run("forward", implementation, x.dtype, (x, v0), neuron=neuron, save=True)
+    options = {"neuron": neuron, "save": True, "spikes": x.dtype}
+    results = _run("forward", implementation, x.dtype, (x, v0), **options)
     return results[:2], results[2]
 
 
@@ -82,6 +100,19 @@ def _fused_backward(neuron, implementation, u, cotangents):
 
 
 _fused.defvjp(_fused_forward, _fused_backward)
+
+
+@jax.custom_jvp
+def _inference_only(arrays):
+    """The arrays as they are; differentiating them is refused."""
+    return arrays
+
+
+@_inference_only.defjvp
+def _refuse(primals, tangents):
+    raise ValueError(
+        "int8 spikes carry no gradient; leave spike_dtype out where lif is differentiated"
+    )
 
 
 def _run(direction: str, implementation: str | None, dtype, arrays, **options):
@@ -100,6 +131,15 @@ def _run(direction: str, implementation: str | None, dtype, arrays, **options):
         return forced[implementation](*arrays)
     kernels = {"cuda": gpu, "tpu": tpu} if dtype in DTYPES else {"cuda": gpu}
     return jax.lax.platform_dependent(*arrays, default=scan, **kernels)
+
+
+def _spikes(x: jax.Array, spike_dtype) -> jnp.dtype:
+    """The dtype of the spikes, checked."""
+    if spike_dtype is not None and jnp.dtype(spike_dtype) != jnp.int8:
+        raise ValueError(
+            f"spike_dtype must be None, for the dtype of x, or int8, found {spike_dtype!r}"
+        )
+    return x.dtype if spike_dtype is None else jnp.dtype(spike_dtype)
 
 
 def _membrane(x: jax.Array, v0: jax.Array | None, neuron: Neuron) -> jax.Array:

@@ -5,21 +5,24 @@ element, where differentiating the reference scan keeps up to three (hard reset)
 """
 
 import jax
+import jax.numpy as jnp
 
 from jaxlearn_kernels.lif import recurrence
 from jaxlearn_kernels.lif.options import Neuron
 
 
-def forward(x: jax.Array, v0: jax.Array, neuron: Neuron, *, save: bool) -> tuple[jax.Array, ...]:
+def forward(
+    x: jax.Array, v0: jax.Array, neuron: Neuron, *, save: bool, spikes: jnp.dtype
+) -> tuple[jax.Array, ...]:
     """``(spikes, v_final)``, and with ``save`` the membranes ``u [T, ...]`` as third."""
 
     def body(v, x_t):
         u = recurrence.charge(v, x_t.astype(v.dtype), neuron)
         s = recurrence.heaviside(u - neuron.threshold, neuron)
-        return recurrence.reset(u, s, neuron), (s.astype(x.dtype), *([u] if save else []))
+        return recurrence.reset(u, s, neuron), (s.astype(spikes), *([u] if save else []))
 
-    v_final, (spikes, *u) = jax.lax.scan(body, v0, x)
-    return spikes, v_final, *u
+    v_final, (fired, *u) = jax.lax.scan(body, v0, x)
+    return fired, v_final, *u
 
 
 def backward(

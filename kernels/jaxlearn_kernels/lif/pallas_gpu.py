@@ -8,6 +8,7 @@ import math
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.pallas import triton as plgpu
 
 from jaxlearn_kernels.lif import recurrence
@@ -46,21 +47,27 @@ def _backward_kernel(u_ref, gs_ref, gv_ref, gx_ref, gv0_ref, *, neuron, time: in
     plgpu.store(gv0_ref.at[own], jax.lax.fori_loop(0, time, body, gv), mask=mask)
 
 
-@partial(jax.jit, static_argnames=("neuron", "save", "interpret"))
+@partial(jax.jit, static_argnames=("neuron", "save", "spikes", "interpret"))
 def forward(
-    x: jax.Array, v0: jax.Array, neuron: Neuron, *, save: bool, interpret: bool = False
+    x: jax.Array,
+    v0: jax.Array,
+    neuron: Neuron,
+    *,
+    save: bool,
+    spikes: jnp.dtype,
+    interpret: bool = False,
 ) -> tuple[jax.Array, ...]:
     """``(spikes, v_final)``, and with ``save`` the membranes ``u [T, ...]`` as third."""
     time, neurons = x.shape[0], math.prod(x.shape[1:])
     outputs = [
-        jax.ShapeDtypeStruct((time, neurons), x.dtype),
+        jax.ShapeDtypeStruct((time, neurons), spikes),
         jax.ShapeDtypeStruct((neurons,), v0.dtype),
         *([jax.ShapeDtypeStruct((time, neurons), v0.dtype)] if save else []),
     ]
     kernel = partial(_forward_kernel, neuron=neuron, time=time, neurons=neurons)
     inputs = [x.reshape(time, neurons), v0.reshape(neurons)]
-    spikes, v_final, *u = call(kernel, neurons, inputs, outputs, interpret=interpret)
-    return spikes.reshape(x.shape), v_final.reshape(v0.shape), *(a.reshape(x.shape) for a in u)
+    fired, v_final, *u = call(kernel, neurons, inputs, outputs, interpret=interpret)
+    return fired.reshape(x.shape), v_final.reshape(v0.shape), *(a.reshape(x.shape) for a in u)
 
 
 @partial(jax.jit, static_argnames=("neuron", "interpret"))

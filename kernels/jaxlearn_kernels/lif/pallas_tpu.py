@@ -7,6 +7,7 @@ as the carry while the chunks of one tile pass.
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from jaxlearn_kernels.lif import recurrence
@@ -52,17 +53,23 @@ def _backward_kernel(u_ref, gs_ref, gv_ref, gx_ref, gv0_ref, *, neuron, chunk: i
     gv0_ref[...] = jax.lax.fori_loop(0, here, body, gv0_ref[...])
 
 
-@partial(jax.jit, static_argnames=("neuron", "save", "interpret"))
+@partial(jax.jit, static_argnames=("neuron", "save", "spikes", "interpret"))
 def forward(
-    x: jax.Array, v0: jax.Array, neuron: Neuron, *, save: bool, interpret: bool = False
+    x: jax.Array,
+    v0: jax.Array,
+    neuron: Neuron,
+    *,
+    save: bool,
+    spikes: jnp.dtype,
+    interpret: bool = False,
 ) -> tuple[jax.Array, ...]:
     """``(spikes, v_final)``, and with ``save`` the membranes ``u [T, ...]`` as third."""
     time, *features = x.shape
-    width = 2 * x.dtype.itemsize + (v0.dtype.itemsize if save else 0)
+    width = x.dtype.itemsize + spikes.itemsize + (v0.dtype.itemsize if save else 0)
     cut = plan(time, tuple(features), width, TILE)
     folded = (time, *cut.folded)
     outputs = [
-        jax.ShapeDtypeStruct(folded, x.dtype),
+        jax.ShapeDtypeStruct(folded, spikes),
         jax.ShapeDtypeStruct(folded[1:], v0.dtype),
         *([jax.ShapeDtypeStruct(folded, v0.dtype)] if save else []),
     ]

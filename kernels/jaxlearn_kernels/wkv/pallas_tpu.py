@@ -4,12 +4,13 @@ The blocks are those of :mod:`jaxlearn_kernels.time_blocks_tpu`: the blocks of t
 the finished sweep, backward) serve as the carry while the chunks of one tile pass.
 """
 
+import math
 from functools import partial
 
 import jax
 from jax.experimental import pallas as pl
 
-from jaxlearn_kernels.time_blocks_tpu import Work, call, fold, plan, steps, unfold
+from jaxlearn_kernels.time_blocks_tpu import LANES, Work, call, fold, plan, steps, unfold
 from jaxlearn_kernels.wkv import recurrence
 from jaxlearn_kernels.wkv.recurrence import Sweep
 from jaxlearn_kernels.wkv.state import WkvState
@@ -112,8 +113,11 @@ def backward(
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, Sweep]:
     """Cotangents ``gk, gv [T, ...]`` and the sweep; arguments as in the compiled scan."""
+    dtype, (time, *rest) = tokens[0].dtype, tokens[0].shape
+    features = tuple(rest)
+    if math.prod(features) < LANES:  # the compiler refuses bfloat16 in blocks of a few lanes
+        tokens = tuple(a.astype(w.dtype) for a in tokens)
     k, v, *_ = tokens
-    time, features = k.shape[0], k.shape[1:]
     cut = plan(time, features, 6 * k.dtype.itemsize + w.dtype.itemsize, TILE)
     sequence, carry = (time, *cut.folded), jax.ShapeDtypeStruct(cut.folded, w.dtype)
     outputs = [*(jax.ShapeDtypeStruct(sequence, a.dtype) for a in (k, v)), *[carry] * 7]
@@ -122,4 +126,4 @@ def backward(
     options = {"work": BACKWARD, "reverse": True, "interpret": interpret}
     results = call(kernel, cut, time, inputs, outputs, **options)
     gk, gv, *sweep = (unfold(a, cut, features) for a in results)
-    return gk, gv, Sweep(*sweep)
+    return gk.astype(dtype), gv.astype(dtype), Sweep(*sweep)
