@@ -253,13 +253,13 @@ def equal_length(h: jax.Array) -> jax.Array:
 
 
 def examples() -> dict[str, Rule]:
-    """With labels in the inputs, and without labels, at toy size."""
+    """With labels in the inputs, and without labels and by mean squares, at toy size."""
     from jaxlearn.data.negative_data import overwrite_label, scrambled
     from jaxlearn.models.tiny import CLASSES, tiny_blocks
 
     return {
         "forward-forward": forward_forward(tiny_blocks(), overwrite_label(CLASSES)),
         "forward-forward-unsupervised": unsupervised_forward_forward(
-            tiny_blocks(), CLASSES, negatives=scrambled
+            tiny_blocks(), CLASSES, negatives=scrambled, mean=True
         ),
     }
