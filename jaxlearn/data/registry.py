@@ -15,7 +15,7 @@ from jaxlearn.data.graphs import amazon_photo, cora_ml
 from jaxlearn.data.movie_reviews import movie_reviews
 from jaxlearn.data.plain_text import enwik8, tiny_shakespeare
 from jaxlearn.data.planetoid import planetoid
-from jaxlearn.data.spiking_heidelberg import shd
+from jaxlearn.data.spiking_heidelberg import shd, ssc
 from jaxlearn.data.spoken_digits import spoken_digits
 from jaxlearn.data.sst2 import sst2
 from jaxlearn.data.uci import CLASSIFICATION, REGRESSION, uci_classification, uci_regression
@@ -38,6 +38,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "pubmed": partial(planetoid, "pubmed"),
     "shd": shd,
     "spoken_digits": spoken_digits,
+    "ssc": ssc,
     "sst2": sst2,
     "tiny_shakespeare": tiny_shakespeare,
     "vowels": vowels,

@@ -1,12 +1,13 @@
-"""The Spiking Heidelberg Digits (Cramer et al., 2020): spoken digits as spikes of an ear model."""
+"""Speech as spikes of an ear model (Cramer et al., 2020): Heidelberg Digits, Speech Commands."""
 
 from pathlib import Path
 
 import numpy as np
 
-from jaxlearn.data.dataset import Dataset, assemble
+from jaxlearn.data.dataset import Dataset, assemble, part
 from jaxlearn.data.errors import CorruptData, MissingData, parsing
 from jaxlearn.data.source import DataFile, find
+from jaxlearn.data.splits import stratified_order
 
 CHANNELS = 700
 HOMEPAGE = "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/"
@@ -14,6 +15,11 @@ TRAIN, TEST = (
     DataFile(paths=(f"shd/shd_{part}.h5", f"shd_{part}.h5"), homepage=HOMEPAGE)
     for part in ("train", "test")
 )
+COMMANDS = {
+    name: DataFile(paths=(f"ssc/ssc_{file}.h5", f"ssc_{file}.h5"), homepage=HOMEPAGE)
+    for name, file in {"train": "train", "validation": "valid", "test": "test"}.items()
+}
+WORDS = tuple(f"word {number}" for number in range(35))
 CLASSES = tuple(f"{language} {digit}" for language in ("english", "german") for digit in range(10))
 
 
@@ -36,15 +42,51 @@ def shd(
         MissingData: without the files, or without h5py, which reads them.
         CorruptData: when a file is not like the published ones.
     """
-    if frames < 1 or bands < 1 or CHANNELS % bands:
-        raise ValueError(f"frames={frames}, bands={bands}; bands have to divide {CHANNELS}")
-    pool, held = (read_events(find(file), frames, bands) for file in (TRAIN, TEST))
+    _check(frames, bands)
+    pool, held = (read_events(find(file), frames, bands, len(CLASSES)) for file in (TRAIN, TEST))
     source = f"spikes of 2 HDF5 files, {frames} frames of {bands} bands"
     sizes = {"train": train, "validation": validation, "test": test, "seed": seed}
     return assemble("shd", source, CLASSES, pool, held, finish=np.asarray, **sizes)
 
 
-def read_events(path: Path, frames: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+def ssc(
+    *,
+    frames: int = 100,
+    bands: int = 140,
+    train: int | None = None,
+    validation: int | None = None,
+    test: int | None = None,
+) -> Dataset:
+    """The Spiking Speech Commands, 35 words by many speakers, as counts like those of `shd`.
+
+    The parts are those of the files; each can be cut to a prefix with the classes in proportion.
+    All of it takes some 6 GB.
+
+    Raises:
+        ValueError: when `bands` does not divide 700, or more clips are asked for than there are.
+        MissingData: without the files, or without h5py, which reads them.
+        CorruptData: when a file is not like the published ones.
+    """
+    _check(frames, bands)
+    sizes = {"train": train, "validation": validation, "test": test}
+    parts, positions = {}, {}
+    for name, size in sizes.items():
+        inputs, labels = read_events(find(COMMANDS[name]), frames, bands, len(WORDS))
+        order = stratified_order(labels)
+        if size is not None and not 0 < size <= len(order):
+            raise ValueError(f"{name}={size} clips asked for, {len(order)} are there")
+        positions[name] = order[:size]
+        parts[name] = part(inputs[positions[name]], labels[positions[name]])
+    source = f"spikes of 3 HDF5 files, {frames} frames of {bands} bands"
+    return Dataset(name="ssc", classes=WORDS, source=source, positions=positions, **parts)
+
+
+def _check(frames: int, bands: int) -> None:
+    if frames < 1 or bands < 1 or CHANNELS % bands:
+        raise ValueError(f"frames={frames}, bands={bands}; bands have to divide {CHANNELS}")
+
+
+def read_events(path: Path, frames: int, bands: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Counts [N, frames, bands] and labels of one file: `spikes/times`, `spikes/units`, `labels`.
 
     Times are in seconds, units 0 to 699; each clip has its own number of spikes.
@@ -64,8 +106,8 @@ def read_events(path: Path, frames: int, bands: int) -> tuple[np.ndarray, np.nda
     if not len(times) == len(units) == len(labels):
         found = f"{len(times)} clips of times, {len(units)} of units, {len(labels)} labels"
         raise CorruptData(f"{path.name} has {found}")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
-        raise CorruptData(f"{path.name} has labels beyond 0 to {len(CLASSES) - 1}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise CorruptData(f"{path.name} has labels beyond 0 to {classes - 1}")
     made = np.zeros((len(labels), frames, bands), np.float32)
     for i, (when, where) in enumerate(zip(times, units, strict=True)):
         made[i] = event_counts(when, where, frames, bands, f"{path.name}, clip {i}")

@@ -48,22 +48,38 @@ def test_counts_are_spikes_per_frame_and_band(tmp_path, monkeypatch):
         np.testing.assert_array_equal(data.test["inputs"][i], expected)
 
 
+def test_speech_commands_keep_their_own_parts(tmp_path, monkeypatch):
+    for part, n in (("train", 70), ("valid", 35), ("test", 35)):
+        times, units, _ = clips(n, n)
+        write(tmp_path / f"ssc/ssc_{part}.h5", times, units, np.arange(n) % 35)
+    monkeypatch.setenv("JAXLEARN_DATA", str(tmp_path))
+    data = load("ssc", frames=20, bands=70, train=35)
+    assert [len(p["labels"]) for p in (data.train, data.validation, data.test)] == [35, 35, 35]
+    assert sorted(data.train["labels"].tolist()) == list(range(35))
+    times, units, _ = clips(35, 35)
+    place = data.positions["test"].tolist().index(7)
+    expected = event_counts(times[7], units[7], 20, 70)
+    np.testing.assert_array_equal(data.test["inputs"][place], expected)
+    with pytest.raises(ValueError, match="train=71 clips asked for, 70"):
+        load("ssc", train=71)
+
+
 def test_wrong_files_are_named(tmp_path, monkeypatch):
     good = clips(4, 2)
     path = tmp_path / "shd_train.h5"
     path.write_bytes(b"no HDF5 at all")
     with pytest.raises(CorruptData, match=r"shd_train.h5"):
-        read_events(path, 10, 140)
+        read_events(path, 10, 140, 20)
     write(path, good[0], good[1], good[2][:3])
     with pytest.raises(CorruptData, match="4 clips of times, 4 of units, 3 labels"):
-        read_events(path, 10, 140)
+        read_events(path, 10, 140, 20)
     write(path, good[0], good[1], [0, 1, 2, 20])
     with pytest.raises(CorruptData, match="labels beyond 0 to 19"):
-        read_events(path, 10, 140)
+        read_events(path, 10, 140, 20)
     with h5py.File(path, "w") as file:
         file["labels"] = np.zeros(3)
     with pytest.raises(CorruptData, match="has no spikes/times"):
-        read_events(path, 10, 140)
+        read_events(path, 10, 140, 20)
     with pytest.raises(CorruptData, match="units beyond 0 to 699"):
         event_counts(np.array([0.1]), np.array([700]), 10, 140)
     with pytest.raises(CorruptData, match=r"\(2,\) times and \(1,\) units"):
@@ -87,4 +103,4 @@ def test_without_h5py_it_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingData, match=r"install jaxlearn\[hdf5\]"):
-        read_events(path, 10, 140)
+        read_events(path, 10, 140, 20)
