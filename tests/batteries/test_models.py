@@ -1,32 +1,44 @@
 """What every model must do, whatever its family: `examples()` gives `(model, input)` pairs."""
 
+from functools import cache
+
 import jax
 import numpy as np
 import pytest
 
 from jaxlearn.core import SEQUENCE, trees
-from tests.batteries.discover import MODELS
+from tests.batteries.discover import EVERY_MODEL, MODELS
 
 KEY = jax.random.key(0)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_compiled_equals_plain_and_state_keeps_its_shape(name):
+@cache
+def compiled(name):
+    """The model, its input, what it starts from, and its evaluation; compiled for all tests."""
     model, x = MODELS[name]
-    params, state = jax.jit(model.init)(KEY, x)
-    y, after = model.apply(params, state, x)
-    compiled, _ = jax.jit(model.apply)(params, state, x)
-    np.testing.assert_allclose(y, compiled, rtol=1e-4, atol=1e-5)
+    return model, x, *jax.jit(model.init)(KEY, x), jax.jit(model.apply)
+
+
+@pytest.mark.parametrize("name", EVERY_MODEL)
+def test_compiled_equals_plain(name):
+    model, x, params, state, apply = compiled(name)
+    y, _ = model.apply(params, trees.lasting(state), x)
+    np.testing.assert_allclose(y, apply(params, trees.lasting(state), x)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_state_keeps_its_shape(name):
+    model, x, params, state, _ = compiled(name)
+    _, after = jax.eval_shape(model.apply, params, state, x)
     spec = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
     assert spec(after) == spec(state)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_evaluation_leaves_lasting_state_and_sequences_start_afresh(name):
-    model, x = MODELS[name]
-    params, state = jax.jit(model.init)(KEY, x)
-    y, after = model.apply(params, trees.lasting(state), x)
-    again, _ = model.apply(params, trees.lasting(after), x)
+    _, x, params, state, apply = compiled(name)
+    y, after = apply(params, trees.lasting(state), x)
+    again, _ = apply(params, trees.lasting(after), x)
     np.testing.assert_array_equal(y, again)
     for a, b in zip(
         *map(jax.tree.leaves, (trees.lasting(state), trees.lasting(after))), strict=True
@@ -37,8 +49,7 @@ def test_evaluation_leaves_lasting_state_and_sequences_start_afresh(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_gets_a_gradient(name):
-    model, x = MODELS[name]
-    params, state = jax.jit(model.init)(KEY, x)
+    model, x, params, state, _ = compiled(name)
 
     @jax.jit
     @jax.grad

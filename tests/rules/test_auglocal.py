@@ -224,7 +224,8 @@ def test_identity_4_the_whole_rest_as_head_gives_the_backprop_gradient(batch):
         grads = jax.jit(rule.signal)(own, own_stats, batch | {"inputs": h}, KEY)[0]
         close(grads["0"], expected[str(i)], 1e-4)
         close(grads["heads"]["0"], shifted(expected, i), 1e-4)
-        h, _ = net[i].apply(params[str(i)], {"batch_stats": stats[str(i)]}, h, train=True)
+        forward = jax.jit(lambda p, s, x, layer=net[i]: layer.apply(p, s, x, train=True)[0])
+        h = forward(params[str(i)], {"batch_stats": stats[str(i)]}, h)
 
 
 def shifted(tree, i):
@@ -267,11 +268,10 @@ def test_identity_6_a_resnet_predicts_by_its_primary_path_alone():
     stats = state["batch_stats"]
     stats = {"0": stats["0"]} | {str(i + 1): stats["1"][str(i)] for i in range(2)}
     expected, _ = jax.jit(stack(net).apply)(own, {"batch_stats": stats}, batch["inputs"])
-    np.testing.assert_allclose(rule.predict(params, state, batch)[0], expected, atol=1e-5)
+    predict = jax.jit(lambda params: rule.predict(params, state, batch)[0])
+    np.testing.assert_allclose(predict(params), expected, atol=1e-5)
     other = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params["heads"])
-    np.testing.assert_allclose(
-        rule.predict(params | {"heads": other}, state, batch)[0], expected, atol=1e-5
-    )
+    np.testing.assert_allclose(predict(params | {"heads": other}), expected, atol=1e-5)
 
 
 def test_identity_7_later_layers_do_not_reach_back(started, batch, signalled):
@@ -326,7 +326,7 @@ def test_modules_in_a_loop_learn_the_same(batch):
     for loop in (False, True):
         heads = [Auxiliary(head, cross_entropy)] * 3
         rule = layer_by_layer([layer] * 3 + [last], classifier(), heads, cross_entropy, loop=loop)
-        params, state = rule.init(key, narrow)
+        params, state = jax.jit(rule.init)(key, narrow)
         signal = jax.jit(lambda p, s, rule=rule: rule.signal(p, s, narrow, KEY))
         found.append(signal(params, state))
         # layers 1 and 2 are alike, layer 0 has other inputs, and the last module another head
