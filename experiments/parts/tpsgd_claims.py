@@ -99,7 +99,6 @@ def _memory_claim(measured: Measured) -> Claim:
         f"{ours[-1]:.1f} and {theirs[-1]:.1f} MB",
         "tpSGD's figure is flat in depth at some five activations, those within a layer; BP's "
         "grows by one per layer, so that half takes ten layers",
-        presets=("smoke", "small", "paper"),
     )
 
 

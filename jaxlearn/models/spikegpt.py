@@ -6,6 +6,7 @@ simulation steps. Training on whole sequences and streaming token by token are t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import jax
@@ -187,7 +188,9 @@ class PooledLogits(linen.Module):
 def examples() -> dict[str, tuple[Model, jax.Array]]:
     """Small models on a few tokens, for the battery of models."""
     tokens = jax.random.randint(jax.random.key(0), (3, 6), 1, 11)
-    blocks = spikegpt_blocks(11, 2, 8, hidden=NEURON, first="channel")
+    # neurons that fire early: with silent ones what they gate has no gradient
+    hidden = replace(NEURON, threshold=0.05)
+    blocks = spikegpt_blocks(11, 2, 8, hidden=hidden, first="channel")
     twin = spikegpt_blocks(11, 2, 8, neuron=None, binary=False)
     return {
         "spikegpt": (stack(blocks), tokens),
