@@ -6,17 +6,23 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# tests compile thousands of small programs and run each a few times: without LLVM's optimisation
-# and the detour of fusions through MLIR the suite takes half of the time; `XLA_FLAGS= make test`
-# takes the compiler as it is
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-)
 # the TPU compiler runs without a TPU; these keep it from looking for one
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+# tests compile thousands of small programs and run each a few times: without LLVM's optimisation
+# and the detour of fusions through MLIR the suite takes half of the time; `XLA_FLAGS= make test`
+# takes the compiler as it is
+QUICK = "--xla_backend_optimization_level=0"
+if os.environ.get("XLA_FLAGS", QUICK) == QUICK:  # as a worker finds it
+    os.environ["XLA_FLAGS"] = QUICK + " --xla_cpu_use_fusion_emitters=false"
+    # the CPU compiler reads its flags here, once; the TPU compiler does so at its first program,
+    # and stops the process at a flag that it does not know
+    import jax
+
+    jax.devices()
+    os.environ["XLA_FLAGS"] = QUICK
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
