@@ -59,8 +59,9 @@ from jaxlearn.analysis.ngrams import ngram_bits
 from jaxlearn.core import Batch, Model, Rule, TrainState, make_state, make_step, stack, trees
 from jaxlearn.data import load
 from jaxlearn.data.batches import Batches, batches, padded
-from jaxlearn.data.corpus import Corpus, random_windows, windows
+from jaxlearn.data.corpus import Corpus
 from jaxlearn.data.plain_text import text_file, token_file
+from jaxlearn.data.text_windows import random_windows, windows
 from jaxlearn.data.word_tokens import word_tokens, word_vocabulary
 from jaxlearn.models.decoder import decoder_blocks
 from jaxlearn.models.recurrent_lm import recurrent_lm_blocks

@@ -7,9 +7,10 @@ import pytest
 
 from jaxlearn.analysis.ngrams import ngram_bits
 from jaxlearn.data import load
-from jaxlearn.data.corpus import characters, random_windows, windows
+from jaxlearn.data.corpus import characters
 from jaxlearn.data.errors import CorruptData, MissingData
 from jaxlearn.data.plain_text import text_file, token_file
+from jaxlearn.data.text_windows import random_windows, windows
 
 TEXT = "To be, or not to be: that is the question — ☃." * 10
 

@@ -22,7 +22,7 @@ from jaxlearn.transforms.sparsity.schedules import cosine, cubic, window
 from tests.devices import run_on
 
 KEY = jax.random.key(3)
-QUICK = {"xla_backend_optimization_level": "0"}
+QUICK = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": True}
 SGD = optax.sgd(0.1, 0.9, nesterov=True)
 SHAPES = {"first": (6, 10), "filter": (3, 3, 2, 4), "last": (10, 3), "bias": (10,)}
 PARAMS = {
