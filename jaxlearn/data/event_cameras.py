@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxlearn.data.cifar10 import CLASSES as CIFAR_CLASSES
 from jaxlearn.data.dataset import Dataset, assemble
 from jaxlearn.data.errors import CorruptData, MissingData, parsing
 from jaxlearn.data.event_files import read_aedat2, read_aedat3, read_atis
@@ -16,18 +17,7 @@ from jaxlearn.data.splits import stratified_order
 _NMNIST = DataFile(("n-mnist",), "https://www.garrickorchard.com/datasets/n-mnist")
 _CIFAR = DataFile(("cifar10-dvs",), "https://doi.org/10.6084/m9.figshare.4724671")
 _GESTURE = DataFile(("dvs-gesture",), "https://research.ibm.com/interactive/dvsgesture/")
-CIFAR_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+DIGITS = tuple(map(str, range(10)))
 GESTURES = (
     "hand clapping",
     "right hand wave",
@@ -61,15 +51,12 @@ def n_mnist(
         CorruptData: when a recording is damaged.
     """
     root = _folder(_NMNIST)
-    pool, held_out = (
-        _labelled(root / part, map(str, range(10)), "*.bin") for part in ("Train", "Test")
-    )
+    pool, held_out = (_labelled(root / part, DIGITS, "*.bin") for part in ("Train", "Test"))
     sizes = {"train": train, "validation": validation, "test": test}
     frames = _frames(read_atis, T, 34)
-    classes = tuple(map(str, range(10)))
     parts = (pool, held_out)
     source = f"ATIS recordings in {T} frames"
-    return assemble("n_mnist", source, classes, *parts, **sizes, seed=seed, finish=frames)
+    return assemble("n_mnist", source, DIGITS, *parts, **sizes, seed=seed, finish=frames)
 
 
 def cifar10_dvs(

@@ -1,14 +1,14 @@
 """MR: sentences of film reviews, bad or good (Pang and Lee, ACL 2005)."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
 from jaxlearn.data.dataset import Dataset, assemble
-from jaxlearn.data.errors import CorruptData, parsing
+from jaxlearn.data.errors import CorruptData
 from jaxlearn.data.source import DataFile, find
 from jaxlearn.data.splits import stratified_order
+from jaxlearn.data.text import read_text
 
 _NEGATIVE, _POSITIVE = (
     DataFile(
@@ -54,11 +54,8 @@ def movie_reviews(
 
 
 def _read(path: Path) -> list[str]:
-    with parsing(path.name):
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-        # the files are from before UTF-8
-        lines = [line.strip() for line in raw.decode("latin-1").split("\n")]
+    # the files are from before UTF-8
+    lines = [line.strip() for line in read_text(path, encoding="latin-1").split("\n")]
     if not (found := [line for line in lines if line]):
         raise CorruptData(f"{path.name} has no line of text; replace the file")
     return found

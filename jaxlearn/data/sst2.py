@@ -1,14 +1,14 @@
 """SST-2: sentences of film reviews, bad or good (Socher et al., EMNLP 2013)."""
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
 from jaxlearn.data.dataset import Dataset, part
-from jaxlearn.data.errors import CorruptData, parsing
+from jaxlearn.data.errors import CorruptData
 from jaxlearn.data.source import DataFile, find
 from jaxlearn.data.splits import stratified_order
+from jaxlearn.data.text import read_text
 
 _HOME = "https://github.com/clairett/pytorch-sentiment-classification"
 FILES = {
@@ -43,10 +43,7 @@ def sst2(
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with parsing(path.name):
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-        lines = [line for line in raw.decode("utf-8").split("\n") if line]
+    lines = [line for line in read_text(path).split("\n") if line]
     rows = [line.rsplit("\t", 1) for line in lines]
     if not rows or any(len(row) != 2 or row[1] not in ("0", "1") for row in rows):
         raise CorruptData(f"{path.name}: its lines are not a sentence, a tab, and 0 or 1")

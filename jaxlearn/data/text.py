@@ -8,8 +8,8 @@ from jaxlearn.data.errors import CorruptData, parsing
 _LIMIT = 1 << 26
 
 
-def read_text(path: Path, limit: int = _LIMIT) -> str:
-    """The whole text of a UTF-8 file, unpacked if it is gzip.
+def read_text(path: Path, limit: int = _LIMIT, encoding: str = "utf-8") -> str:
+    """The whole text of a file, unpacked if it is gzip.
 
     Raises `CorruptData` for bytes that are no text, a damaged gzip file, or over `limit` bytes.
     """
@@ -20,4 +20,4 @@ def read_text(path: Path, limit: int = _LIMIT) -> str:
         data = stream.read(limit + 1)
         if len(data) > limit:
             raise CorruptData(f"{path.name} has more than {limit} bytes")
-        return data.decode("utf-8")
+        return data.decode(encoding)

@@ -41,14 +41,21 @@ class CausalLayer(linen.Module):
 
 
 class NormedLogits(linen.Module):
-    """`W LN(x)`."""
+    """`W LN(x)`.
+
+    Attributes:
+        vocabulary: logits.
+        kernel_init: how W begins.
+    """
 
     vocabulary: int
+    kernel_init: linen.initializers.Initializer = linen.initializers.lecun_normal()
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[..., width]` to `[..., vocabulary]`."""
-        head = linen.Dense(self.vocabulary, use_bias=False, name="head")
+        kept = {"use_bias": False, "kernel_init": self.kernel_init}
+        head = linen.Dense(self.vocabulary, name="head", **kept)
         return head(linen.LayerNorm(1e-5, name="norm")(x))
 
 

@@ -36,10 +36,14 @@ def orthogonal(factor: float = 1.0) -> linen.initializers.Initializer:
     return init
 
 
+def matrix(init: Init, factor: float = 1.0) -> linen.initializers.Initializer:
+    """How a matrix begins; `factor` scales RWKV's orthogonal one."""
+    return uniform if init == "torch" else orthogonal(factor)
+
+
 def linear(features: int, name: str, init: Init, factor: float = 1.0) -> linen.Dense:
-    """A linear map without bias; `factor` scales RWKV's orthogonal matrix."""
-    kernel = uniform if init == "torch" else orthogonal(factor)
-    return linen.Dense(features, use_bias=False, kernel_init=kernel, name=name)
+    """A linear map without bias."""
+    return linen.Dense(features, use_bias=False, kernel_init=matrix(init, factor), name=name)
 
 
 def ratios(layer: int, layers: int) -> tuple[float, float]:

@@ -14,8 +14,9 @@ from flax import linen
 from jaxlearn_kernels.lif import Neuron, fire
 
 from jaxlearn.core import Key, Model, Params, PyTree, State, from_linen, stack
+from jaxlearn.models.decoder import NormedLogits
 from jaxlearn.models.encoder import mean_of_tokens
-from jaxlearn.models.rwkv import ChannelMix, Init, Spikes, TimeMix, linear
+from jaxlearn.models.rwkv import ChannelMix, Init, Spikes, TimeMix, matrix
 
 NEURON = Neuron(decay=0.5, input_decay=True, reset="hard", surrogate="atan", alpha=2.0)
 """`h = v + (y - v) / 2`, fires at 1, hard reset that is differentiated, slope `1/(1+(pi(h-1))^2)`.
@@ -92,19 +93,6 @@ class Block(linen.Module):
         return y if self.neuron is None else Spikes(self.neuron, name=name)(y)
 
 
-class Logits(linen.Module):
-    """`W LN(x)`."""
-
-    vocabulary: int
-    scheme: Init = "torch"
-
-    @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map `[..., C]` to `[..., vocabulary]`."""
-        norm = linen.LayerNorm(1e-5, name="norm")
-        return linear(self.vocabulary, "head", self.scheme, 0.5)(norm(x))
-
-
 def spikegpt_blocks(
     vocabulary: int,
     layers: int,
@@ -143,7 +131,9 @@ def spikegpt_blocks(
     """
     block = lambda l: Block(l, layers, neuron, first, hidden, dropout, init)
     modules = [Embedding(vocabulary, width, binary, init), *map(block, range(layers))]
-    return [from_linen(module) for module in [*modules, Logits(vocabulary, init)]]
+    return [
+        from_linen(module) for module in [*modules, NormedLogits(vocabulary, matrix(init, 0.5))]
+    ]
 
 
 def text_classifier(body: Sequence[Model], classes: int) -> Model:

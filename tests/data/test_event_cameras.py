@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlearn.data import load
+from jaxlearn.data.cifar10 import CLASSES as CIFAR_CLASSES
 from jaxlearn.data.errors import CorruptData, MissingData
-from jaxlearn.data.event_cameras import CIFAR_CLASSES
 from jaxlearn.data.event_files import read_aedat2, read_aedat3, read_atis
 from jaxlearn.data.events import Events, event_frames
 

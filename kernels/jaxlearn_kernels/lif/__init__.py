@@ -1,6 +1,5 @@
 """Leaky integrate-and-fire neurons over time: one public function over several implementations."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -13,6 +12,7 @@ from jaxlearn_kernels.lif.recurrence import compute_dtype
 from jaxlearn_kernels.lif.reference import fire, step
 from jaxlearn_kernels.lif.surrogates import SURROGATES
 from jaxlearn_kernels.time_blocks_tpu import DTYPES
+from jaxlearn_kernels.time_dispatch import run
 
 __all__ = ["SURROGATES", "Implementation", "Neuron", "fire", "lif", "step"]
 
@@ -83,6 +83,9 @@ def _forward(x, v0, neuron, implementation, spikes: jnp.dtype):
     return _run("forward", implementation, x.dtype, (x, v0), **options)
 
 
+_run = partial(run, (compiled_scan, pallas_tpu, pallas_gpu))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _fused(x, v0, neuron, implementation):
     return _forward(x, v0, neuron, implementation, x.dtype)
@@ -113,24 +116,6 @@ def _refuse(primals, tangents):
     raise ValueError(
         "int8 spikes carry no gradient; leave spike_dtype out where lif is differentiated"
     )
-
-
-def _run(direction: str, implementation: str | None, dtype, arrays, **options):
-    """Call ``forward`` or ``backward`` of the chosen implementation."""
-    tpu: Callable = partial(getattr(pallas_tpu, direction), **options)
-    gpu: Callable = partial(getattr(pallas_gpu, direction), **options)
-    scan: Callable = partial(getattr(compiled_scan, direction), **options)
-    forced = {
-        "scan": scan,
-        "tpu": tpu,
-        "gpu": gpu,
-        "interpret": partial(tpu, interpret=True),
-        "interpret_gpu": partial(gpu, interpret=True),
-    }
-    if implementation is not None:
-        return forced[implementation](*arrays)
-    kernels = {"cuda": gpu, "tpu": tpu} if dtype in DTYPES else {"cuda": gpu}
-    return jax.lax.platform_dependent(*arrays, default=scan, **kernels)
 
 
 def _spikes(x: jax.Array, spike_dtype) -> jnp.dtype:

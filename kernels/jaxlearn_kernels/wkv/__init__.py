@@ -1,6 +1,5 @@
 """The WKV recurrence, attention in linear time: one public function, several implementations."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlearn_kernels.time_blocks_tpu import DTYPES
+from jaxlearn_kernels.time_dispatch import run
 from jaxlearn_kernels.wkv import compiled_scan, pallas_gpu, pallas_tpu, recurrence, reference
 from jaxlearn_kernels.wkv.reference import step
 from jaxlearn_kernels.wkv.state import WkvState, compute_dtype, start
@@ -78,6 +78,9 @@ def wkv(
     return _fused(k, v, *wide, state, implementation)
 
 
+_run = partial(run, (compiled_scan, pallas_tpu, pallas_gpu))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _fused(k, v, w, u, state, implementation):
     return _run("forward", implementation, k.dtype, (k, v, w, u, state), save=False)
@@ -97,24 +100,6 @@ def _fused_backward(implementation, residuals, cotangents):
 
 
 _fused.defvjp(_fused_forward, _fused_backward)
-
-
-def _run(direction: str, implementation: str | None, dtype, arrays, **options):
-    """Call ``forward`` or ``backward`` of the chosen implementation."""
-    tpu: Callable = partial(getattr(pallas_tpu, direction), **options)
-    gpu: Callable = partial(getattr(pallas_gpu, direction), **options)
-    scan: Callable = partial(getattr(compiled_scan, direction), **options)
-    forced = {
-        "scan": scan,
-        "tpu": tpu,
-        "gpu": gpu,
-        "interpret": partial(tpu, interpret=True),
-        "interpret_gpu": partial(gpu, interpret=True),
-    }
-    if implementation is not None:
-        return forced[implementation](*arrays)
-    kernels = {"cuda": gpu, "tpu": tpu} if dtype in DTYPES else {"cuda": gpu}
-    return jax.lax.platform_dependent(*arrays, default=scan, **kernels)
 
 
 def _checked(state: WkvState, features: tuple[int, ...], dtype) -> WkvState:
