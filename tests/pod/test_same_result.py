@@ -21,7 +21,7 @@ def launch(devices: int, *arguments: str) -> subprocess.Popen:
 def finish(*workers: subprocess.Popen) -> None:
     """Wait for all workers; one that failed shows its output."""
     for worker in workers:
-        output, _ = worker.communicate(timeout=900)
+        output, _ = worker.communicate(timeout=3600)
         assert worker.returncode == 0, output[-3000:]
 
 
