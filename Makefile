@@ -6,7 +6,7 @@ TEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format table clean
+.PHONY: help setup demo test test-slow pod lint format table clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(SETUP)  ## the tests that CI runs
 
 test-slow: $(SETUP)  ## the long tests
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS)
+
+pod: $(SETUP)  ## two processes of two devices give the table of one process
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/pod/test_launch.py
 
 lint: $(SETUP)  ## format check, lint and types
 	$(BIN)/ruff format --check .

@@ -270,19 +270,19 @@ def train_rule(
 
     from jaxlearn.core import make_state, make_step
     from jaxlearn.data.batches import batches, padded
-    from jaxlearn.runtime import data_mesh, evaluator, fit
+    from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
     data = read(config)
     stream = batches(data.train, config.batch, seed=seed)
     tx = transform_of(config, stream.steps_per_epoch)
-    mesh = data_mesh() if len(jax.devices()) > 1 else None
+    mesh = every_device()
     # two images say as much about shapes as a batch, and cost less where nothing is compiled
     few = jax.tree.map(lambda leaf: leaf[:2], stream(0))
     state = make_state(rule, tx, jax.random.key(seed), few)
     fitted = fit(
         make_step(rule, tx),
         state,
-        stream,
+        own_rows(stream),
         steps=config.epochs * stream.steps_per_epoch,
         mesh=mesh,
         workdir=run.folder(seed),

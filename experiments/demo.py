@@ -31,7 +31,7 @@ from jaxlearn.rules.auglocal import auglocal
 from jaxlearn.rules.backprop import backprop
 from jaxlearn.rules.single_forward import single_forward, virtual_examples
 from jaxlearn.rules.sltt import sltt
-from jaxlearn.runtime import fit
+from jaxlearn.runtime import every_device, fit, own_rows
 from jaxlearn.transforms.granet import granet
 
 PILLARS = ("backprop", "auglocal", "single-forward", "sltt")
@@ -112,7 +112,8 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> Mapping[int, Mappin
     fitted = fit(
         step,
         states,
-        stacked(streams),
+        own_rows(stacked(streams)),
+        mesh=every_device(),
         steps=config.steps,
         chunk=50,
         workdir=run.folder(seeds),

@@ -46,7 +46,7 @@ from jaxlearn.objectives import cross_entropy
 from jaxlearn.procedures.linear_start import STAGE, in_stages, linear_start
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop, weight_noise
-from jaxlearn.runtime import fit
+from jaxlearn.runtime import every_device, fit, own_rows
 from jaxlearn.transforms.gradient_noise import gradient_noise, noisy
 
 DEVIATIONS = (
@@ -285,7 +285,8 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
     tx = partial(transform, config)
     states, step = over_seeds(learner, tx, keys, streams[0](0), around=around(config))
     options = {"workdir": run.folder(seeds), "progress": run.progress, "name": config.initial}
-    states = fit(step, states, stacked(streams), steps=config.steps, **options).state
+    feed = own_rows(stacked(streams))
+    states = fit(step, states, feed, mesh=every_device(), steps=config.steps, **options).state
     predict = jax.jit(lambda state, x: learner.predict(state.params, state.state, {"inputs": x})[0])
     found = [judged(config, seed_of(states, i), predict, *held) for i in range(len(keys))]
     groups = np.array_split(np.arange(len(keys)), len(seeds))

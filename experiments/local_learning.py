@@ -38,7 +38,7 @@ from jaxlearn.data import load
 from jaxlearn.data.batches import batches, padded
 from jaxlearn.data.duration import steps as steps_of
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
-from jaxlearn.runtime import evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
 DEVIATIONS = (
     "Heads, losses and networks are those of the papers carried over to dense layers: InfoPro's "
@@ -134,7 +134,8 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
     fitted = fit(
         step,
         states,
-        stacked(streams),
+        own_rows(stacked(streams)),
+        mesh=every_device(),
         steps=steps_of(config.duration, streams[0].steps_per_epoch),
         chunk=50,
         workdir=run.folder(seeds),

@@ -48,7 +48,7 @@ from jaxlearn.objectives import cross_entropy
 from jaxlearn.objectives.classification import weighted_mean
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import fit
+from jaxlearn.runtime import every_device, fit, own_rows
 from jaxlearn.transforms.relinear import shrink_gradients, shrink_weights
 
 DEVIATIONS = (
@@ -291,8 +291,9 @@ def trained(config: Config, seeds: Sequence[int], run: Run) -> TrainState:
         "workdir": folder,
         "config": asdict(config),
         "progress": run.progress,
+        "mesh": every_device(),
     }
-    feed = stacked(streams)
+    feed = own_rows(stacked(streams))
     # a network may diverge here: that is what some rows are about
     options |= {"chunk": 100, "on_device": None if config.blocks else True, "on_nan": "ignore"}
     return fit(step, states, feed, steps=steps, name=config.task, **options).state

@@ -57,7 +57,7 @@ from jaxlearn.parametrizations import freeze, identity, lora
 from jaxlearn.parametrizations.snnk import adapters_only
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
 DEVIATIONS = (
     "BERT-base and ViT-base are replaced by MiniLM-L6 with adapters in its top layer (`small`) or "
@@ -285,7 +285,8 @@ def learn(
     fitted = fit(
         step,
         start(states),
-        stacked(streams),
+        own_rows(stacked(streams)),
+        mesh=every_device(),
         steps=config.steps,
         chunk=20,
         workdir=run.folder(seeds) / name,

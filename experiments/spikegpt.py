@@ -69,7 +69,7 @@ from jaxlearn.models.spikegpt import NEURON, spikegpt_blocks, text_classifier
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.objectives.next_token import nats, next_token
 from jaxlearn.rules.backprop import backprop
-from jaxlearn.runtime import data_mesh, evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
 CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with a batch of the published size."""
@@ -255,9 +255,9 @@ def learned(config: Config, vocabulary: int, stream: Batches, seed: int, run: Ru
     return fit(
         make_step(rule, tx),
         start,
-        stream,
+        own_rows(stream),
         steps=config.steps,
-        mesh=data_mesh() if len(jax.devices()) > 1 else None,
+        mesh=every_device(),
         workdir=run.folder(seed),
         config=asdict(config) | {"seed": seed},
         progress=run.progress,
@@ -269,9 +269,8 @@ def evaluate(
     config: Config, vocabulary: int, state: TrainState, test: Batch, metrics: dict[str, Any]
 ) -> dict[str, float]:
     """Means over the test examples."""
-    mesh = data_mesh() if len(jax.devices()) > 1 else None
-    whole = padded(test, min(64, len(test["inputs"])))
-    return evaluator(rule_of(config, vocabulary).predict, metrics, whole, mesh)(state)
+    whole, predict = padded(test, min(64, len(test["inputs"]))), rule_of(config, vocabulary).predict
+    return evaluator(predict, metrics, whole, every_device())(state)
 
 
 def _correct(outputs: jax.Array, batch: Batch) -> jax.Array:

@@ -66,7 +66,7 @@ from jaxlearn.rules.direct_random_target_projection import direct_random_target_
 from jaxlearn.rules.feedback_alignment import with_feedback
 from jaxlearn.rules.read_last import answer_last, read_last
 from jaxlearn.rules.target_projection import target_projection
-from jaxlearn.runtime import evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 from jaxlearn.transforms.in_turn import in_turn
 
 DEVIATIONS = (
@@ -347,7 +347,8 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
     fitted = fit(
         step,
         states,
-        stacked(streams),
+        own_rows(stacked(streams)),
+        mesh=every_device(),
         steps=steps * turns_of(config),
         chunk=50,
         workdir=run.folder(seeds),

@@ -44,9 +44,9 @@ def panel(
     if published:
         axes.plot(*zip(*published, strict=True), "kx", label="paper")
         axes.legend(fontsize="small")
+    axes.margins(x=0.25)  # before the left end is set, which keeps the right one as it is
     low, high = min(means), max(means)
     if low > 0.5 * high:
         axes.set_xlim(low - 0.6 * (high - low) - max(stds) - 0.01 * high, None)
     axes.bar_label(drawn, fmt="%.3g", padding=4, fontsize="small")
-    axes.margins(x=0.25)
     axes.set_xlabel(label)

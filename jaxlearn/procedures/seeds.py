@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlearn.core import Batch, Key, Rule, Step, TrainState, make_state, make_step
+from jaxlearn.core import (
+    Batch,
+    Key,
+    PyTree,
+    Rule,
+    Step,
+    TrainState,
+    make_state,
+    make_step,
+)
+from jaxlearn.core.contracts import CONTEXT
 from jaxlearn.transforms.sparsity import mask_params, seed_axes
 
 
@@ -21,9 +31,10 @@ def over_seeds(
 ) -> tuple[TrainState, Step]:
     """The states of all seeds stacked, and the step that moves them together.
 
-    The step takes batches stacked in the same order (`stacked`). Leaves get a leading axis of
-    seeds, except step and event counts, which the seeds share: with counts of their own,
-    `lax.cond` would become a select and rare events would be computed at every step.
+    The step takes batches stacked in the same order (`stacked`), on devices that share them or on
+    one. Leaves of the state get a leading axis of seeds, except step and event counts, which the
+    seeds share: with counts of their own, `lax.cond` would become a select and rare events would
+    be computed at every step.
 
     Args:
         rule: the rule to train with.
@@ -39,7 +50,7 @@ def over_seeds(
         >>> from jaxlearn.rules import backprop
         >>> rule = backprop(tiny_stack(), cross_entropy)
         >>> states, step = over_seeds(rule, lambda key: optax.sgd(0.1), (0, 1), tiny_batch())
-        >>> both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tiny_batch())
+        >>> both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf], 1), tiny_batch())
         >>> states, metrics = jax.jit(step)(states, both)
         >>> metrics["loss"].shape
         (2,)
@@ -54,7 +65,8 @@ def over_seeds(
     axes = seed_axes(jax.eval_shape(make, keys[0]))
     states = jax.jit(jax.vmap(make, out_axes=axes))(keys)
     step = around(make_step(rule, tx(jax.random.key(0))))  # once drawn, masks are in the state
-    return states, jax.vmap(step, (axes, 0), (axes, 0))
+    seeded = {name: _seed_axis(name) for name in batch}
+    return states, jax.vmap(step, (axes, seeded), (axes, 0))
 
 
 def seed_of(states: TrainState, position: int) -> TrainState:
@@ -67,10 +79,23 @@ def seed_of(states: TrainState, position: int) -> TrainState:
 
 
 def stacked(streams: Sequence[Callable[[int], Batch]]) -> Callable[[int], Batch]:
-    """The batches of several streams as one batch with a leading axis of streams."""
+    """The batches of several streams as one, `[B, seeds, ...]`.
+
+    Examples stay on axis 0, the axis that devices share a batch along; of a `"context"`, which has
+    no examples, the seeds come first.
+    """
 
     def at(step: int) -> Batch:
         each = [stream(step) for stream in streams]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+
+        def joined(name: str) -> PyTree:
+            parts = [batch[name] for batch in each]
+            return jax.tree.map(lambda *leaves: np.stack(leaves, _seed_axis(name)), *parts)
+
+        return {name: joined(name) for name in each[0]}
 
     return at
+
+
+def _seed_axis(name: str) -> int:
+    return 0 if name == CONTEXT else 1

@@ -5,9 +5,9 @@ from jaxlearn.runtime.checkpoint import CheckpointError
 from jaxlearn.runtime.evaluate import evaluator
 from jaxlearn.runtime.finite import Diverged
 from jaxlearn.runtime.fit import Fitted, fit
-from jaxlearn.runtime.mesh import data_mesh
+from jaxlearn.runtime.mesh import data_mesh, every_device
 from jaxlearn.runtime.parallel import data_parallel, place, replicate
-from jaxlearn.runtime.processes import on_first, start
+from jaxlearn.runtime.processes import on_first, own_rows, start
 from jaxlearn.runtime.progress import bar
 from jaxlearn.runtime.signals import termination
 from jaxlearn.runtime.stopping import Stopping
@@ -25,10 +25,12 @@ __all__ = [
     "data_mesh",
     "data_parallel",
     "evaluator",
+    "every_device",
     "fit",
     "locked",
     "metrics",
     "on_first",
+    "own_rows",
     "place",
     "replicate",
     "start",

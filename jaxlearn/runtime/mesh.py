@@ -32,3 +32,11 @@ def data_mesh(devices: Sequence[jax.Device] | None = None, *, model: int | None 
     if model < 1 or found.size % model:
         raise ValueError(f"model={model} does not divide {found.size} devices; choose a divisor")
     return Mesh(found.reshape(-1, model), (DATA, MODEL))
+
+
+def every_device() -> Mesh | None:
+    """The mesh of all devices of all processes, None where there is a single one.
+
+    What a script passes to `fit` and `evaluator`, to run alike on a laptop and on a pod.
+    """
+    return data_mesh() if jax.device_count() > 1 else None

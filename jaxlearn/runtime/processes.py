@@ -9,6 +9,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxlearn.core import trees
+from jaxlearn.core.contracts import Batch
+
 COORDINATOR = "JAXLEARN_COORDINATOR"
 PROCESSES = "JAXLEARN_PROCESSES"
 PROCESS_ID = "JAXLEARN_PROCESS_ID"
@@ -71,6 +74,35 @@ def on_first(action: Callable[[], int | None]) -> int:
     if failed:
         raise RuntimeError("process 0 failed; its own message says why")
     return int(outcome)
+
+
+def own_rows(whole: Callable[[int], Batch]) -> Callable[[int], Batch]:
+    """This process's rows of every global batch: the process i of n takes the i-th of n parts.
+
+    The parts put end to end are the global batch, so a training does not depend on how many
+    processes share it. A `"context"` stays whole.
+
+    Args:
+        whole: the global batch of a step, the same on every process.
+
+    Raises:
+        ValueError: while taking, when the processes cannot share a batch evenly.
+    """
+    count, index = jax.process_count(), jax.process_index()
+    if count == 1:
+        return whole
+
+    def at(step: int) -> Batch:
+        batch = whole(step)
+        size, left = divmod(trees.batch_size(batch), count)
+        if left:
+            raise ValueError(
+                f"a batch of {size * count + left} does not divide over {count} processes; "
+                f"use a multiple of {count}"
+            )
+        return trees.over_examples(lambda leaf: leaf[index * size : (index + 1) * size], batch)
+
+    return at
 
 
 def _give_up(expected: object, timeout: int) -> None:
