@@ -27,10 +27,39 @@ def test_rows_differ_in_the_rule_alone_and_only_cited_numbers_are_shown():
     assert {row.name: dict(row.paper) for row in paper if row.paper} == {
         "SLTT": {"accuracy": 94.44}
     }
-    for row in sltt.rows(sltt.PRESETS["small"]):
-        plain = replace(row.config, method="sltt", K=0, trained=True)
-        assert plain == sltt.PRESETS["small"]
+    small, plain = sltt.PRESETS["small"], {"method": "sltt", "K": 0, "trained": True}
+    usual = {"surrogate": "triangle", "mse_share": 0.05, "mse_target": "ones"}
+    for row in sltt.rows(small):
         assert not row.paper
+        if row.config.dataset == "cifar10":
+            assert replace(row.config, **plain, **usual) == small
+    sounds = [row.config for row in sltt.rows(small) if row.config.dataset != "cifar10"]
+    for tau in (1.1, 2.0):
+        alike = {replace(config, **plain) for config in sounds if config.tau == tau}
+        assert len(alike) == 1
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"dataset": "mnist"}, "dataset='mnist' is none of"),
+        ({"network": "vgg11"}, "network='vgg11' does not fit cifar10"),
+        ({"method": "ottt"}, "takes pairs of dense layers"),
+        ({"method": "truncated", "window": 3}, "window=3 does not divide T=4"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        replace(sltt.PRESETS["small"], **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["dvs-cifar10", "dvs-gesture", "imagenet"])
+def test_other_presets_have_a_step(preset):
+    made = sltt.program(sltt.PRESETS[preset])
+    state, metrics = jax.eval_shape(made.step, made.state, made.batch)
+    assert jax.tree.structure(state) == jax.tree.structure(made.state)
+    assert metrics["loss"].shape == ()
 
 
 @pytest.mark.slow
