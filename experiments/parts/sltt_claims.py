@@ -85,12 +85,13 @@ def _sounds(measured: Measured) -> list[Claim]:
 
 
 def figure(table: Mapping[str, Any]) -> Any:
-    """Accuracy by row, and memory against T."""
+    """Accuracy by row, time of a step by row, and memory against T."""
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(10, 1.2 + 0.3 * len(table["rows"])), layout="constrained")
-    left, right = drawing.subplots(1, 2)
+    drawing = Figure(figsize=(15, 1.2 + 0.3 * len(table["rows"])), layout="constrained")
+    left, middle, right = drawing.subplots(1, 3)
     panel(left, table["rows"], "accuracy", "test accuracy, %")
+    panel(middle, table["rows"], "time_vs_sltt", "time of a training step, SLTT = 1")
     for row in table["rows"]:
         cells = {int(k[8:]): v for k, v in row["metrics"].items() if k.startswith("temp_mb_")}
         if len(cells) > 1:
@@ -98,6 +99,7 @@ def figure(table: Mapping[str, Any]) -> Any:
             right.plot(sorted(cells), means, "o-", label=row["name"])
     right.set_xlabel("time steps T")
     right.set_ylabel("temporaries of a step, MB")
-    right.set_ylim(bottom=0)
+    right.set_xscale("log", base=2)
+    right.set_yscale("log")
     right.legend(fontsize="small")
     return drawing
