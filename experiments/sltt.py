@@ -81,7 +81,7 @@ from jaxlearn.rules.backprop import bptt
 from jaxlearn.rules.ottt import ottt
 from jaxlearn.rules.sltt import sltt
 from jaxlearn.rules.truncated_bptt import truncated_bptt
-from jaxlearn.runtime import evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
 CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with a batch of the published size."""
@@ -375,7 +375,8 @@ def train_one(config: Config, data: Dataset, seed: int, run: Run) -> dict[str, f
     fitted = fit(
         make_step(rule, tx),
         start(rule, tx, jax.random.key(seed), stream(0)),
-        stream,
+        own_rows(stream),
+        mesh=every_device(),
         steps=steps,
         evaluate=cosine_with_bptt(config, stream),
         evaluate_every=max(1, steps // 8),
