@@ -3,7 +3,7 @@
 Expected (`small`, seeds 0 to 2): test accuracy of BPTT 47.1, SLTT 47.3, SLTT-2 47.6 and SLTT-1
 46.7 %; SLTT reserves 27.4 MB whether T is 4 or 256, BPTT 67 and 2711; SLTT-2 and SLTT-1 take 0.71
 and 0.54 of SLTT's time. On sounds BPTT gains nothing over SLTT at tau = 1.1 and 3.9 points at
-tau = 2, where OTTT is best (77.7 %). All claims hold. About 45 minutes of one core; not timed alone.
+tau = 2, where OTTT is best (77.7 %). All claims hold. About 45 minutes of one busy core.
 
     python -m experiments table sltt --preset small
 

@@ -32,7 +32,7 @@ def test_rows_differ_in_the_rule_alone_and_only_cited_numbers_are_shown():
     for row in sltt.rows(small):
         assert not row.paper
         if row.config.dataset == "cifar10":
-            assert replace(row.config, **plain, **usual) == small
+            assert replace(row.config, **plain, **usual, lengths=small.lengths) == small
     sounds = [row.config for row in sltt.rows(small) if row.config.dataset != "cifar10"]
     for tau in (1.1, 2.0):
         alike = {replace(config, **plain) for config in sounds if config.tau == tau}
