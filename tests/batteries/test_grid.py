@@ -29,7 +29,7 @@ def sample(size: int, seed: int = 0) -> list[tuple[str, str, str]]:
 
 SAMPLE = sample(10)
 STEPS = 60
-"""Rules with fixed feedback first turn their weights towards it, and their loss may rise meanwhile."""
+"""Rules with fixed feedback first turn their weights towards it; their loss may rise meanwhile."""
 
 
 def check(rule_name: str, parametrization_name: str, transform_name: str) -> None:
