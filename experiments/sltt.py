@@ -260,11 +260,12 @@ def varied(config: Config) -> list[Row]:
             test=None,
             lengths=(80,),
         )
-        methods = {"BPTT": "bptt", "SLTT": "sltt", "OTTT": "ottt"}
-        table += [
-            Row(f"sounds, tau {tau}, {name}", replace(sound, method=method))
-            for name, method in methods.items()
-        ]
+        named = {
+            "BPTT": replace(sound, method="bptt"),
+            "SLTT": sound,
+            "OTTT": replace(sound, method="ottt"),
+        }
+        table += [Row(f"sounds, tau {tau}, {name}", own) for name, own in named.items()]
     return table
 
 
@@ -292,7 +293,7 @@ def rule_of(config: Config) -> Rule:
     """The method over the network, fed with prepared images."""
     loss = cross_entropy_with_mse(config.mse_share, TARGETS[config.mse_target])
     net, T = stack(blocks_of(config)), config.T
-    time = {"time_axis": 1} if DATA[config.dataset].timed else {}
+    time: dict[str, Any] = {"time_axis": 1} if DATA[config.dataset].timed else {}
     if config.method == "sltt":
         rule = sltt(net, loss, T, K=config.K or None, **time)
     elif config.method == "truncated":
