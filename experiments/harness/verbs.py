@@ -18,7 +18,7 @@ def run(experiment: Experiment, config: Any, options: argparse.Namespace, result
     """Train one config with one seed, or return what it measured before."""
     config = tables.find_row(experiment, config, options.row)
     config = overrides.apply(config, options.pairs)
-    _cache_compilation(options.workdir)
+    _prepare_compiler(options.preset, options.workdir)
     with _only_json_on_stdout(options.json):
         found = runs.finish(
             experiment, config, [options.seed], options.workdir, progress=True, say=_say
@@ -39,7 +39,7 @@ def table(experiment: Experiment, config: Any, options: argparse.Namespace, resu
     """Make the table, show it beside the paper's, and keep it."""
     count = options.seeds or (1 if options.preset == "smoke" else experiment.seeds)
     seeds = range(options.first_seed, options.first_seed + count)
-    _cache_compilation(options.workdir)
+    _prepare_compiler(options.preset, options.workdir)
     home = options.workdir / experiment.slug
     held = locked(home) if pod.is_first() else contextlib.nullcontext()
     with held, _only_json_on_stdout(options.json):
@@ -132,11 +132,16 @@ def _only_json_on_stdout(wanted: bool) -> Iterator[None]:
         os.close(kept)
 
 
-def _cache_compilation(workdir: Path) -> None:
-    """Keep compiled programs under the workdir unless JAX was told of a place already."""
+def _prepare_compiler(preset: str, workdir: Path) -> None:
+    """Keep compiled programs under the workdir unless JAX was told of a place already.
+
+    Smoke is nearly all compiling, so there the compiler is told not to try hard.
+    """
     import jax
 
     config: Any = jax.config
+    if preset == "smoke":
+        config.update("jax_disable_most_optimizations", True)
     if config.jax_compilation_cache_dir is None:
         config.update("jax_compilation_cache_dir", str(workdir.resolve() / ".compiled"))
 
