@@ -134,6 +134,8 @@ def rows(config: Config) -> list[Row]:
     of = partial(replace, config)
     if config.dataset == "fashion_mnist":
         return _paper_rows(config)
+    if config.layers < 20:
+        return _smoke_rows(config)
     noise: dict[str, Any] = {"eta": PRESET_NOISE}
     table = []
     for initial in ("zeros", "simple", "he"):
@@ -147,9 +149,6 @@ def rows(config: Config) -> list[Row]:
         Row("sussillo_abbott", of(initial="sussillo_abbott")),
     ]
     told = of(task="memory", width=20, learning_rate=0.1, clip=40.0)
-    if config.layers < 20:
-        generated = replace(told, story=0, eta=TASK_NOISE, task="linear_start")
-        return [*table, Row("generated stories, noise", generated), *_smoke_rows(config)]
     for name, task in (("bAbI", "memory"), ("bAbI, linear start", "linear_start")):
         own = replace(told, task=task)
         table += [Row(name, own), Row(f"{name}, noise", replace(own, eta=TASK_NOISE))]
@@ -157,13 +156,30 @@ def rows(config: Config) -> list[Row]:
 
 
 def _smoke_rows(config: Config) -> list[Row]:
-    """Every optimizer, no clipping, and multiplication."""
-    of = partial(replace, config, eta=PRESET_NOISE)
+    """Everything there is, in few programs: rows that differ in their start alone share one."""
+    of, noise = partial(replace, config), {"eta": PRESET_NOISE}
     return [
-        Row("momentum", of(optimizer="momentum", learning_rate=0.01)),
-        Row("adam", of(optimizer="adam", learning_rate=0.01)),
-        Row("no clipping", of(clip=0.0)),
-        Row("multiplication", of(task="neural_gpu", width=6, digits=2, optimizer="adam")),
+        *(Row(start, of(initial=start)) for start in ("zeros", "simple", "he", "sussillo_abbott")),
+        Row("zeros, noise", of(initial="zeros", **noise)),
+        Row(
+            "momentum, constant noise, no clipping",
+            of(optimizer="momentum", learning_rate=0.01, gamma=0.0, clip=0.0, **noise),
+        ),
+        Row(
+            "adam, weight noise, dropout",
+            of(
+                optimizer="adam",
+                learning_rate=0.01,
+                task="mlp_weight_noise",
+                dropout=0.5,
+                eta=WEIGHT_NOISE,
+            ),
+        ),
+        Row(
+            "generated stories, noise",
+            of(task="linear_start", story=0, width=8, clip=40.0, eta=TASK_NOISE),
+        ),
+        Row("multiplication", of(task="neural_gpu", width=4, digits=2, optimizer="adam", **noise)),
     ]
 
 
@@ -356,6 +372,8 @@ def claims(measured: Measured) -> list[Claim]:
             presets=("smoke", "small"),
         )
     ]
+    if measured.preset == "smoke":
+        return found
     best = measured.values("zeros, noise", "best")
     gain = measured.gap("simple, noise", "simple", "mean")
     same = measured.gap("he, little noise", "he", "mean")

@@ -171,6 +171,8 @@ class Config:
             raise ValueError(f"T={self.T}, lengths={self.lengths}; all have to be 1 or more")
 
 
+LONG = 16
+"""Steps of time at which the bench has libraries of spiking networks beside it."""
 PAPER = Config(
     network="resnet18",
     T=6,
@@ -477,25 +479,34 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """The step of every row of the small preset, the first being BPTT; two beside PyTorch."""
+    """The step of every row of the small preset, the first being BPTT; two beside PyTorch.
+
+    At `LONG` steps of time both are beside libraries of spiking networks as well.
+    """
     from experiments.peers import spiking
 
     config = PRESETS["small"]
     example = batches(data_of(config).train, config.batch, seed=0)(0)
     configs = {{"BPTT": "backprop"}.get(row.name, row.name): row.config for row in compared(config)}
+    taught = ("backprop", "SLTT")
+    configs |= {f"{name}, T={LONG}": replace(configs[name], T=LONG) for name in taught}
     programs = {name: program_over(own, example) for name, own in configs.items()}
     shared = {
         "images": normalised(config, example)["inputs"],
-        "T": config.T,
         "leak": 1 - 1 / config.tau,
         "share": config.mse_share,
         "rate": config.learning_rate,
         "decay": config.weight_decay,
     }
-    peers = {}
-    for name in ("backprop", "SLTT"):
-        begin = partial(spiking.start, programs[name], **shared)
-        peers[name] = Peer("torch", partial(begin, online=name == "SLTT"))
+
+    def peer(name: str, package: str) -> Peer:
+        own = {"T": configs[name].T, "online": name.startswith("SLTT"), "package": package}
+        return Peer(package, partial(spiking.start, programs[name], **shared, **own))
+
+    peers = {name: [peer(name, "torch")] for name in taught}
+    peers |= {
+        f"{n}, T={LONG}": [peer(f"{n}, T={LONG}", p) for p in spiking.NEURONS] for n in taught
+    }
     return Bench(programs, peers)
 
 

@@ -327,7 +327,7 @@ def rows(preset: Config) -> list[Row]:
     table = [Row(ROWS[model], replace(preset, model=model)) for model in shown]
     if preset.dataset != "tiny_shakespeare":
         return table
-    review = replace(preset, dataset="sst2", layers=2, steps=5 if quick else 600)
+    review = replace(preset, dataset="sst2", layers=1 if quick else 2, steps=5 if quick else 600)
     review = replace(review, context=min(48, preset.context), batch=8 if quick else 32)
     review = replace(review, train=64 if quick else None, test=32 if quick else None)
     return [*table, Row("film reviews, SpikeGPT", review)]

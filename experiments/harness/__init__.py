@@ -37,12 +37,14 @@ keys may be added, none removed. A number that is not finite is written as null.
     {"slug", "preset", "topology", "devices", "temp_bytes", "argument_bytes", "flops",
      "collectives": {"all-reduce": 1, "all-gather": 0, …}}
 
-`bench --json`, also under its slug in `results/bench.json`; the last two keys of a row are there
-where the peer is installed, and ratios are ours / theirs. The row "backprop in fit" is the same
-step inside the training loop, input included: what its ratio exceeds 1 by is the loop's overhead.
+`bench --json`, also under its slug in `results/bench.json`; the last three keys of a row are there
+where a peer is installed, and ratios are ours / theirs; `peer` is the fastest of `peers`. The row
+"backprop in fit" is the same step inside the training loop, input included: what its ratio exceeds
+1 by is the loop's overhead.
 
     {"slug", "rows": [{"name", "step_ms", "quartiles_ms": [q1, q3], "temp_bytes", "flops",
-                       "ratio_to_backprop", "peer", "ratio_to_peer"}],
+                       "ratio_to_backprop", "peer", "ratio_to_peer",
+                       "peers": [{"peer", "step_ms", "ratio"}]}],
      "environment": {…}}
 
 `list --json`:

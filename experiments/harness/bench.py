@@ -27,10 +27,12 @@ def measure(
     for name, program in bench.programs.items():
         say(f"compiling {name}")
         runners[name], costs[name] = compiled(program)
-    peers = {row: peer for row, peer in bench.peers.items() if find_spec(peer.package)}
-    for row, peer in peers.items():
-        say(f"starting {peer.package} beside {row}")
-        runners[f"{row} in {peer.package}"] = peer.start()
+    installed = lambda row: [peer for peer in bench.beside(row) if find_spec(peer.package)]
+    peers = {row: installed(row) for row in bench.programs}
+    for row, many in peers.items():
+        for peer in many:
+            say(f"starting {peer.package} beside {row}")
+            runners[f"{row} in {peer.package}"] = peer.start()
     times = take_turns(runners, turns)
     rows: list[dict[str, Any]] = []
     for name in bench.programs:
@@ -40,15 +42,27 @@ def measure(
             **costs[name],
             "ratio_to_backprop": timing.ratio(times[name], times["backprop"]),
         }
-        if name in peers:
-            package = peers[name].package
-            row["peer"] = f"{package} {_version(package)}".strip()
-            row["ratio_to_peer"] = timing.ratio(times[name], times[f"{name} in {package}"])
-        rows.append(row)
+        rows.append(row | _beside(name, [peer.package for peer in peers[name]], times))
     if loop.fits(bench.programs["backprop"]):
         say("timing the training loop")
         rows.append(loop.row(bench.programs["backprop"], runners["backprop"], costs["backprop"]))
     return {"slug": slug, "rows": rows, "environment": environment.describe()}
+
+
+def _beside(row: str, packages: list[str], times: Mapping[str, list[float]]) -> dict[str, Any]:
+    """The peers of a row, the fastest first, which is also the one named alone."""
+    found = [
+        {
+            "peer": f"{package} {_version(package)}".strip(),
+            "step_ms": timing.spread(times[f"{row} in {package}"])["step_ms"],
+            "ratio": timing.ratio(times[row], times[f"{row} in {package}"]),
+        }
+        for package in packages
+    ]
+    found.sort(key=lambda peer: -peer["ratio"])
+    if not found:
+        return {}
+    return {"peer": found[0]["peer"], "ratio_to_peer": found[0]["ratio"], "peers": found}
 
 
 def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:

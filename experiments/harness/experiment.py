@@ -176,11 +176,11 @@ class Peer:
 class Bench:
     """What `bench` times: programs over arrays, the first named "backprop", and peers by row.
 
-    `peers` maps the name of a row of `programs` to the peer it is compared with.
+    `peers` maps the name of a row of `programs` to the peer or peers it is compared with.
     """
 
     programs: Mapping[str, Program]
-    peers: Mapping[str, Peer] = field(default_factory=dict)
+    peers: Mapping[str, Peer | Sequence[Peer]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if next(iter(self.programs), None) != "backprop":
@@ -190,6 +190,11 @@ class Bench:
             )
         if unknown := sorted(set(self.peers) - set(self.programs)):
             raise ValueError(f"peers of unknown rows {unknown}; rows are {list(self.programs)}")
+
+    def beside(self, row: str) -> list[Peer]:
+        """Return the peers of a row."""
+        found = self.peers.get(row, ())
+        return [found] if isinstance(found, Peer) else list(found)
 
 
 @dataclass(frozen=True)

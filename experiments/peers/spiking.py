@@ -1,6 +1,10 @@
-"""A convolutional spiking network in PyTorch: through time, or every step by itself (SLTT)."""
+"""A convolutional spiking network in PyTorch: through time, or every step by itself (SLTT).
 
-from collections.abc import Iterator
+Its neurons are written out, or those of spikingjelly or snnTorch; the rest is the same.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -20,6 +24,8 @@ from experiments.peers.torch import (
 )
 
 Membranes = list[Any]
+Fire = Callable[[Any, Any], tuple[Any, Any]]
+"""`(current, membrane after the last reset) -> (spikes, membrane after this reset)`"""
 
 
 def start(
@@ -32,6 +38,7 @@ def start(
     online: bool,
     rate: float,
     decay: float,
+    package: str = "torch",
 ):
     """A step of SGD with momentum 0.9, every step of time taught by itself or all at the end.
 
@@ -42,12 +49,17 @@ def start(
         share: of the squared error in the loss.
         online: cut the graph after every step.
         rate, decay: learning rate and weight decay.
+        package: whose neurons.
+
+    Raises:
+        ValueError: when its loss is not ours.
     """
     t, f, params = torch(), torch().nn.functional, weights(program.state.params)
     x = t.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
     labels = tensor(program.batch["labels"]).long()
-    spike, running = _surrogate(), running_statistics(params)
+    running = running_statistics(params)
     *blocks, readout = in_order(params)
+    neurons = [NEURONS[package](leak) for _ in blocks]
 
     def current(block: Any, x: Any, stride: int) -> Any:
         kernel, bias = block["Conv_0"]["kernel"], block["Conv_0"]["bias"]
@@ -55,13 +67,14 @@ def start(
         return batch_norm(y, block["BatchNorm_0"], running, train=True)
 
     def steps(*, cut: bool):
-        membranes: Membranes = [0.0] * len(blocks)
+        membranes: Membranes = [None] * len(blocks)
         for _ in range(T):
             h = x
             for i, block in enumerate(blocks):
-                u = leak * membranes[i] + current(block, h, 2 if i else 1)
-                h = spike.apply(u)
-                membranes[i] = (u - h).detach() if cut else u - h
+                x_t = current(block, h, 2 if i else 1)
+                v = t.zeros_like(x_t) if membranes[i] is None else membranes[i]
+                h, v = neurons[i](x_t, v)
+                membranes[i] = v.detach() if cut else v
             flat = h.permute(0, 2, 3, 1).flatten(1)
             yield f.linear(flat, readout["Dense_0"]["kernel"].T, readout["Dense_0"]["bias"])
 
@@ -73,7 +86,7 @@ def start(
         theirs: Any = sum(objective(logits) for logits in steps(cut=True)) / T
     # the loss, as a network that was never trained fires at batch statistics only
     ours = jax.jit(program.step)(program.state, program.batch)[1]["loss"]
-    agree(ours, theirs, "spiking network")
+    agree(ours, theirs, f"spiking network with neurons of {package}")
 
     def taught() -> Iterator[Any]:
         if online:
@@ -84,17 +97,67 @@ def start(
     return stepper(taught, t.optim.SGD(leaves(params), rate, momentum=0.9, weight_decay=decay))
 
 
+def _written_out(leak: float) -> Fire:
+    spike = _surrogate()
+
+    def fire(x: Any, v: Any) -> tuple[Any, Any]:
+        u = leak * v + x
+        s = spike.apply(u - 1)
+        return s, u - s
+
+    return fire
+
+
+def _spikingjelly(leak: float) -> Fire:
+    """Its `LIFNode`, handed its membrane at every step; the quadratic's slope is the triangle."""
+    based = import_module("spikingjelly.activation_based")
+    node = import_module(f"{based.__name__}.neuron").LIFNode(
+        tau=1 / (1 - leak),
+        decay_input=False,
+        v_threshold=1.0,
+        v_reset=None,
+        surrogate_function=import_module(f"{based.__name__}.surrogate").PiecewiseQuadratic(1.0),
+    )
+
+    def fire(x: Any, v: Any) -> tuple[Any, Any]:
+        node.v = v
+        s = node(x)
+        return s, node.v
+
+    return fire
+
+
+def _snntorch(leak: float) -> Fire:
+    """Its `Leaky` without a reset: the one it has comes a step later than ours, so ours is done."""
+    leaky = import_module("snntorch").Leaky(
+        beta=leak, threshold=1.0, reset_mechanism="none", spike_grad=_surrogate().apply
+    )
+
+    def fire(x: Any, v: Any) -> tuple[Any, Any]:
+        s, u = leaky(x, v)
+        return s, u - s
+
+    return fire
+
+
+NEURONS: dict[str, Callable[[float], Fire]] = {
+    "torch": _written_out,
+    "spikingjelly": _spikingjelly,
+    "snntorch": _snntorch,
+}
+
+
 def _surrogate() -> Any:
-    """Fires at 1; the derivative is the triangle `max(0, 1 - |u - 1|)`."""
+    """Fires from 0 on; the derivative is the triangle `max(0, 1 - |u|)`."""
     t = torch()
 
     def forward(ctx: Any, u: Any) -> Any:
         ctx.save_for_backward(u)
-        return (u >= 1).to(u.dtype)
+        return (u >= 0).to(u.dtype)
 
     def backward(ctx: Any, grad: Any) -> Any:
         (u,) = ctx.saved_tensors
-        return grad * (1 - (u - 1).abs()).clamp(min=0)
+        return grad * (1 - u.abs()).clamp(min=0)
 
     parts = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     return type("Fire", (t.autograd.Function,), parts)

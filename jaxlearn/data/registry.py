@@ -15,6 +15,7 @@ from jaxlearn.data.graphs import amazon_photo, cora_ml
 from jaxlearn.data.movie_reviews import movie_reviews
 from jaxlearn.data.plain_text import enwik8, tiny_shakespeare
 from jaxlearn.data.planetoid import planetoid
+from jaxlearn.data.speech_commands import speech_commands
 from jaxlearn.data.spiking_heidelberg import shd, ssc
 from jaxlearn.data.spoken_digits import spoken_digits
 from jaxlearn.data.sst2 import sst2
@@ -37,6 +38,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "n_mnist": n_mnist,
     "pubmed": partial(planetoid, "pubmed"),
     "shd": shd,
+    "speech_commands": speech_commands,
     "spoken_digits": spoken_digits,
     "ssc": ssc,
     "sst2": sst2,

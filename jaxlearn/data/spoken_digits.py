@@ -7,10 +7,11 @@ import wave
 import numpy as np
 
 from jaxlearn.data.archive import read_tar
-from jaxlearn.data.dataset import Arrays, Dataset, assemble
+from jaxlearn.data.dataset import Dataset, assemble
 from jaxlearn.data.errors import CorruptData, parsing
 from jaxlearn.data.mel import log_mel
 from jaxlearn.data.source import DataFile, find, local
+from jaxlearn.data.standardized import standardized
 
 RATE = 8000
 RECORDINGS = DataFile(
@@ -59,7 +60,7 @@ def spoken_digits(
     classes = tuple("0123456789")
     source = f"{len(keys)} WAV files, {frames} frames of {mels} mels"
     dataset = assemble("spoken_digits", source, classes, pool, rest, finish=np.asarray, **sizes)
-    return _standardized(dataset) if standardize else dataset
+    return standardized(dataset) if standardize else dataset
 
 
 def _clips() -> dict[tuple[int, str, int], np.ndarray]:
@@ -78,27 +79,13 @@ def _clips() -> dict[tuple[int, str, int], np.ndarray]:
     return clips
 
 
-def parse_wav(data: bytes, name: str) -> np.ndarray:
-    """Samples of a mono 16-bit 8 kHz WAV as float64 in [-1, 1); `CorruptData` for any other."""
+def parse_wav(data: bytes, name: str, rate: int = RATE) -> np.ndarray:
+    """Samples of a mono 16-bit WAV at `rate` as float64 in [-1, 1); `CorruptData` for any other."""
     with parsing(name), wave.open(io.BytesIO(data)) as clip:
         form = (clip.getnchannels(), clip.getsampwidth(), clip.getframerate())
-        if form != (1, 2, RATE):
-            raise CorruptData(f"{name}: {form} channels, bytes and Hz, not (1, 2, {RATE})")
+        if form != (1, 2, rate):
+            raise CorruptData(f"{name}: {form} channels, bytes and Hz, not (1, 2, {rate})")
         raw = clip.readframes(clip.getnframes())
         if len(raw) != 2 * clip.getnframes() or not raw:
             raise CorruptData(f"{name} ends early: {len(raw)} of {2 * clip.getnframes()} bytes")
     return np.frombuffer(raw, "<i2") / 32768
-
-
-def _standardized(dataset: Dataset) -> Dataset:
-    x = dataset.train["inputs"].astype(np.float64)
-    mean, std = x.mean((0, 1)), np.maximum(x.std((0, 1)), 1e-6)
-
-    def scaled(part: Arrays) -> Arrays:
-        return {**part, "inputs": ((part["inputs"] - mean) / std).astype(np.float32)}
-
-    return dataset._replace(
-        train=scaled(dataset.train),
-        validation=scaled(dataset.validation),
-        test=scaled(dataset.test),
-    )

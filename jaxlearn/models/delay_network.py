@@ -12,10 +12,11 @@ from jaxlearn_kernels.lif import Neuron
 
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.layers.batch_norm import BatchNorm
-from jaxlearn.models.layers.delays import NARROWEST, DelayedLinear, delayed
+from jaxlearn.models.layers.delays import NARROWEST, Bump, DelayedLinear, delayed
 from jaxlearn.models.layers.leaky_integrator import LeakyIntegratorSequence
 from jaxlearn.models.layers.lif import LifSequence
 from jaxlearn.models.layers.neurons import NeuronLayer
+from jaxlearn.models.layers.synapse_filter import SynapseFilterSequence
 
 Synapse = Literal["delay", "fixed delay", "dense taps"]
 Answer = Literal["softmax", "mean", "max", "spikes"]
@@ -52,10 +53,15 @@ class Synapses(linen.Module):
     sigma: optax.Schedule | float = NARROWEST
     count: int = 1
     rounded: bool = True
+    bump: Bump = "gauss"
+    filtered: float | None = None
 
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, T, inputs]` to `[batch, T + (length - 1) // 2, features]`."""
+        if self.filtered is not None:
+            currents = SynapseFilterSequence(self.filtered, learned=True)(jnp.moveaxis(x, 1, 0))
+            x = jnp.moveaxis(currents, 0, 1)
         if self.synapse == "dense taps":
             return DenseTaps(self.features, self.length)(x)
         return DelayedLinear(
@@ -65,6 +71,7 @@ class Synapses(linen.Module):
             self.count,
             learned=self.synapse == "delay",
             rounded=self.rounded,
+            bump=self.bump,
         )(x, train)
 
 
@@ -126,6 +133,8 @@ def delay_blocks(
     rounded: bool = True,
     sync: bool = False,
     layer: NeuronLayer = LifSequence,
+    bump: Bump = "gauss",
+    filtered: float | None = None,
 ) -> list[Model]:
     """One block per layer of neurons, then the readout, on sequences `[batch, T, inputs]`.
 
@@ -144,6 +153,9 @@ def delay_blocks(
         sync: batch statistics over all devices.
         layer: the kind of the hidden neurons, any `...Sequence` of `layers.neurons`:
             `ParametricLifSequence` learns the leak, `HeavisideSequence` has no membrane.
+        bump: the shape of learned delays in training, see `layers.delays`.
+        filtered: the decay that learned filters of spikes start from, one filter per layer that
+            spikes come to (`layers.synapse_filter`); none by default.
 
     Example:
         >>> from jaxlearn.core import stack
@@ -153,9 +165,15 @@ def delay_blocks(
         (2, 3)
     """
     neuron = delay_neuron(tau)
-    synapses = lambda width: Synapses(width, length, synapse, sigma, count, rounded)
-    hidden = [SpikingLayer(synapses(width), neuron, dropout, sync, layer) for width in widths]
-    return [from_linen(layer) for layer in [*hidden, Readout(synapses(classes), neuron, answer)]]
+    # what comes from outside is no spike train, so the first layer has no filter
+    first = Synapses(classes, length, synapse, sigma, count, rounded, bump)
+    later = first.clone(filtered=filtered)
+    kinds = [first, *[later] * len(widths)]
+    *synapses, last = (
+        kind.clone(features=width) for kind, width in zip(kinds, [*widths, classes], strict=True)
+    )
+    hidden = [SpikingLayer(part, neuron, dropout, sync, layer) for part in synapses]
+    return [from_linen(layer) for layer in [*hidden, Readout(last, neuron, answer)]]
 
 
 def examples() -> dict[str, tuple[Model, jax.Array]]:
@@ -165,4 +183,6 @@ def examples() -> dict[str, tuple[Model, jax.Array]]:
     x = 2 * jax.random.normal(jax.random.key(0), (4, 6, 3))
     kinds: tuple[Synapse, ...] = ("delay", "dense taps")
     make = lambda kind: stack(delay_blocks(3, (6,), 5, tau=1.5, synapse=kind, count=2))
-    return {f"spiking-{kind}".replace(" ", "-"): (make(kind), x) for kind in kinds}
+    found = {f"spiking-{kind}".replace(" ", "-"): (make(kind), x) for kind in kinds}
+    filtered = delay_blocks(3, (6,), 5, tau=1.5, bump="triangle", filtered=0.5)
+    return found | {"spiking-delay-filtered": (stack(filtered), x)}

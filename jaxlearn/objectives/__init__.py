@@ -4,6 +4,7 @@ from jaxlearn.objectives.classification import (
     accuracy,
     cross_entropy,
     cross_entropy_with_mse,
+    mixed_cross_entropy,
     per_step,
     weighted_mean,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "infopro_loss",
     "link_cross_entropy",
     "link_forward_forward",
+    "mixed_cross_entropy",
     "per_step",
     "predsim_loss",
     "ranking",

@@ -45,7 +45,11 @@ BENCH_ROW = {
     "flops": NUMBER,
     "ratio_to_backprop": NUMBER,
 }
-PEER = {"peer": str, "ratio_to_peer": NUMBER}
+PEER = {
+    "peer": str,
+    "ratio_to_peer": NUMBER,
+    "peers": [{"peer": str, "step_ms": NUMBER, "ratio": NUMBER}],
+}
 LIST = [
     {
         "slug": str,

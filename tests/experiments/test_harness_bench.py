@@ -132,3 +132,19 @@ def test_keys_are_copied_too():
     first, second = float(runner()["loss"]), float(runner()["loss"])
     assert first == float(jax.random.uniform(jax.random.key(0)))
     assert first != second
+
+
+def test_of_several_peers_the_fastest_is_named_alone(monkeypatch, sleep):
+    def peer(package, seconds):
+        return Peer(package, lambda: lambda: sleep(seconds))
+
+    ours = {"backprop": program(), "same": program(5)}
+    made = Bench(ours, {"same": [peer("numpy", 0.5), peer("jax", 0.25), peer("not_installed", 0)]})
+    monkeypatch.setattr(bench, "compiled", lambda program: (lambda: sleep(1.0), {}))
+    monkeypatch.setattr(loop, "fits", lambda program: False)
+    alone, row = bench.measure("several", made, turns=5)["rows"]
+    assert "peers" not in alone
+    assert [entry["peer"].split()[0] for entry in row["peers"]] == ["jax", "numpy"]
+    assert [entry["ratio"] for entry in row["peers"]] == pytest.approx([4, 2])
+    assert row["ratio_to_peer"] == pytest.approx(4)
+    assert row["peer"].startswith("jax ")

@@ -37,6 +37,7 @@ def test_bench_has_peers_only_where_installed(harness):
     check(again, BENCH_ROW | PEER)
     assert backprop["ratio_to_backprop"] == 1
     assert again["peer"].startswith("numpy ")
+    assert [peer["peer"] for peer in again["peers"]] == [again["peer"]]
     low, high = again["quartiles_ms"]
     assert 0 < low <= again["step_ms"] <= high
     assert (again["flops"], again["temp_bytes"]) == (backprop["flops"], backprop["temp_bytes"])

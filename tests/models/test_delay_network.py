@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.core import stack
+from jaxlearn.core import stack, trees
 from jaxlearn.models.delay_network import delay_blocks, delay_neuron
+from jaxlearn.models.layers.heaviside import HeavisideSequence
 from jaxlearn.models.layers.leaky_integrator import LeakyIntegrator, LeakyIntegratorSequence
+from jaxlearn.models.layers.parametric_lif import ParametricLifSequence
 from jaxlearn.transforms.schedules import one_cycle
 
 KEY = jax.random.key(0)
@@ -122,3 +124,42 @@ def test_one_cycle_is_the_published_schedule():
         share = (step - begin) / (end - begin)
         expected = b + (a - b) / 2 * (1 + np.cos(np.pi * share))
         assert float(rate(step)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_filters_stand_before_every_layer_that_spikes_come_to():
+    """With the spikes of the first layer, the second is a filter by hand and the plain layer."""
+    blocks = delay_blocks(5, (6,), 7, tau=1.5, answer="max", filtered=0.5)
+    params, state = stack(blocks).init(KEY, X)
+    filters = [path for path, _ in jax.tree.leaves_with_path(params) if path[-1].key == "w"]
+    assert len(filters) == 1
+    spikes = np.asarray(blocks[0].apply(params["0"], trees.part(state, "0"), X)[0], np.float64)
+    y, currents = np.zeros(spikes[:, 0].shape), []
+    for t in range(spikes.shape[1]):
+        y = np.where(spikes[:, t] > 0, y + 1, 0.5 * y)
+        currents.append(y)
+    assert np.stack(currents).max() > 1
+    plain = delay_blocks(5, (6,), 7, tau=1.5, answer="max")[1]
+    rest = {"synapses": {"DelayedLinear_0": params["1"]["synapses"]["DelayedLinear_0"]}}
+    found = plain.apply(rest, trees.part(state, "1"), jnp.asarray(np.stack(currents, 1)))[0]
+    whole = stack(blocks).apply(params, state, X)[0]
+    np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+    assert float(jnp.abs(found - made(answer="max")[0].apply(params, state, X)[0]).max()) > 1e-3
+
+
+@pytest.mark.parametrize("layer", [ParametricLifSequence, HeavisideSequence])
+def test_other_neurons_fire_by_their_own_rule(layer):
+    """One hidden layer without delays: what fires is what the neuron says of the currents."""
+    block = delay_blocks(5, (6,), 1, tau=1.5, layer=layer)[0]
+    params, state = block.init(KEY, X)
+    found = np.asarray(block.apply(params, state, X)[0])
+    kernel = np.asarray(params["synapses"]["DelayedLinear_0"]["kernel"][0], np.float64)
+    current = np.asarray(X, np.float64) @ kernel / np.sqrt(1 + 1e-5)
+    v, expected = np.zeros(current[:, 0].shape), np.zeros_like(current)
+    for t in range(current.shape[1]):
+        h = current[:, t] + (v / 3 if layer is ParametricLifSequence else 0)
+        expected[:, t] = h >= 1
+        v = h * (1 - expected[:, t])
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(found, expected)
+    learned = [path for path, _ in jax.tree.leaves_with_path(params) if path[-1].key == "w"]
+    assert len(learned) == (layer is ParametricLifSequence)

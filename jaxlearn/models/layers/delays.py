@@ -4,12 +4,16 @@ Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning Delays in Spiking Neural
 Dilated Convolutions with Learnable Spacings", ICLR 2024, arXiv 2306.17670.
 """
 
+from typing import Literal, get_args
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen
 from jax import lax
 
+Bump = Literal["gauss", "triangle", "v1"]
+"""The shape of a synapse in training: `bumps`, `triangles` or `between`."""
 DELAYS = "delays"
 """The collection of a layer's own clock, and of positions that are not learned."""
 WIDENING = 0.27
@@ -28,6 +32,40 @@ def bumps(position: jax.Array, sigma: jax.typing.ArrayLike, length: int) -> jax.
     taps, centre = _taps(position, length)
     x = jnp.exp(-0.5 * ((taps - centre) / (jnp.abs(sigma) + WIDENING)) ** 2)
     return x / (x.sum(0) + 1e-7)
+
+
+def triangles(position: jax.Array, sigma: jax.typing.ArrayLike, length: int) -> jax.Array:
+    """Normalised triangles over the taps, the version "max": `[...]` to `[length, ...]`.
+
+    `X[n] = max(0, 1 + |sigma| - |n - p|) / (1e-7 + sum over n)`, p as in `bumps`. With `sigma = 0`
+    and a whole position it is the weight at one delay. Where no tap is at a kink,
+    `dX[n]/dp = (D[n] - X[n] sum over m of D[m]) / Z`, Z the divisor and D the sign of `n - p`
+    under the triangle, 0 beside it.
+
+    Example:
+        >>> triangles(jnp.array([0.0]), 1.0, 5)[:, 0].tolist()
+        [0.0, 0.25, 0.5, 0.25, 0.0]
+    """
+    taps, centre = _taps(position, length)
+    x = jnp.maximum(0.0, 1 + jnp.abs(sigma) - jnp.abs(taps - centre))
+    return x / (x.sum(0) + 1e-7)
+
+
+def between(position: jax.Array, length: int) -> jax.Array:
+    """Two taps share the weight, the version "v1": `[...]` to `[length, ...]`.
+
+    With `k = floor(p)` and `r = p - k`, p as in `bumps`: `X[k] = 1 - r`, `X[k + 1] = r`, 0
+    elsewhere. The slope is -1 at k and 1 at k + 1, so that a position feels its two neighbours
+    alone; at a whole position it is that of the right side.
+
+    Example:
+        >>> between(jnp.array([-0.75]), 5)[:, 0].tolist()
+        [0.0, 0.75, 0.25, 0.0, 0.0]
+    """
+    taps, centre = _taps(position, length)
+    low = jnp.floor(centre)
+    rest = centre - low
+    return (taps == low) * (1 - rest) + (taps == low + 1) * rest
 
 
 def one_hot(position: jax.Array, length: int) -> jax.Array:
@@ -79,8 +117,9 @@ def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 class DelayedLinear(linen.Module):
     """`y_o[t] = sum over inputs i of w_oi x_i[t - d_oi]`, with a delay `d_oi` per synapse.
 
-    In training a synapse is a normalised Gaussian bump in time (`bumps`), so that its position has
-    a gradient; in evaluation positions are rounded and it is the weight at one delay.
+    In training a synapse is a normalised bump in time (Gaussian, unless `bump` says otherwise), so
+    that its position has a gradient; in evaluation positions are rounded and it is the weight at
+    one delay.
     `d = length - 1 - length // 2 - position`.
 
     Parameters: `kernel` `[synapses, inputs, features]`, uniform as Kaiming's for ReLU, and
@@ -95,6 +134,7 @@ class DelayedLinear(linen.Module):
         synapses: per pair of input and output.
         learned: otherwise positions are drawn, rounded and kept.
         rounded: whether evaluation rounds; without, it has the bumps of training.
+        bump: their shape; `"v1"` has no width, so sigma plays no part there.
 
     Example:
         >>> layer = DelayedLinear(2, 5)
@@ -109,10 +149,13 @@ class DelayedLinear(linen.Module):
     synapses: int = 1
     learned: bool = True
     rounded: bool = True
+    bump: Bump = "gauss"
 
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, T, inputs]` to `[batch, T + (length - 1) // 2, features]`."""
+        if self.bump not in get_args(Bump):
+            raise ValueError(f"bump={self.bump!r}; expected one of {get_args(Bump)}")
         if self.length < 1 or self.length % 2 == 0 or self.synapses < 1:
             raise ValueError(
                 f"length={self.length}, synapses={self.synapses}: expected an odd length and at "
@@ -133,10 +176,15 @@ class DelayedLinear(linen.Module):
         else:
             sigma = self.sigma(step.value) if callable(self.sigma) else self.sigma
             # cheaper to make again than to keep: the kernel is rebuilt at every step
-            shares = jax.checkpoint(bumps, static_argnums=2)(position, sigma, self.length)
+            shares = jax.checkpoint(self._shares)(position, sigma)
         if train and not self.is_initializing():
             step.value += 1
         return delayed(x, jnp.einsum("nsio,sio->nio", shares, weights))
+
+    def _shares(self, position: jax.Array, sigma: jax.typing.ArrayLike) -> jax.Array:
+        if self.bump == "v1":
+            return between(position, self.length)
+        return (triangles if self.bump == "triangle" else bumps)(position, sigma, self.length)
 
     def _draw(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Uniform from `floor(-length / 2)` to `length // 2`, then cut to the kernel."""

@@ -6,7 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlearn.models.layers.delays import DelayedLinear, bumps, delayed, one_hot
+from jaxlearn.models.layers.delays import (
+    DelayedLinear,
+    between,
+    bumps,
+    delayed,
+    one_hot,
+    triangles,
+)
 from jaxlearn.transforms.box import box
 from jaxlearn.transforms.schedules import shrinking_sigma
 
@@ -194,3 +201,87 @@ def test_the_product_is_the_convolution():
     ]
     for a, b in zip(*slopes, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def shares_in_numpy(kind, position, sigma, length):
+    """The three shapes from their formulas, tap by tap in double precision."""
+    made = np.zeros((length, *position.shape))
+    for place in np.ndindex(position.shape):
+        p = position[place] + length // 2
+        for n in range(length):
+            if kind == "triangle":
+                made[(n, *place)] = max(0.0, 1 + abs(sigma) - abs(n - p))
+            elif kind == "v1":
+                k = int(np.floor(p))
+                made[(n, *place)] = {k: 1 - (p - k), k + 1: p - k}.get(n, 0.0)
+            else:
+                made[(n, *place)] = np.exp(-0.5 * ((n - p) / (abs(sigma) + 0.27)) ** 2)
+    return made / (made.sum(0) + (0 if kind == "v1" else 1e-7))
+
+
+def shares(kind, position, sigma, length):
+    if kind == "v1":
+        return between(position, length)
+    return {"triangle": triangles, "gauss": bumps}[kind](position, sigma, length)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.23, 3.0, 12.0])
+@pytest.mark.parametrize("kind", ["gauss", "triangle", "v1"])
+def test_identity_1_every_shape_is_its_formula_and_sums_to_one(kind, sigma):
+    position = positions(1, 25, (7, 5)).at[0].set(jnp.array([-12.0, 12.0, 0.0, -3.0, 11.75]))
+    found = shares(kind, position, sigma, 25)
+    expected = shares_in_numpy(kind, np.asarray(position, np.float64), sigma, 25)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["triangle", "v1"])
+def test_identity_2_without_width_a_whole_position_is_one_tap(kind):
+    whole = jnp.arange(-4.0, 5.0)
+    np.testing.assert_allclose(shares(kind, whole, 0.0, 9), one_hot(whole, 9), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["triangle", "v1"])
+def test_identity_5_the_slope_of_the_other_shapes_is_their_formula(kind):
+    length, sigma = 11, 1.3
+    position = positions(2, length, (4, 3))
+    seen = np.asarray(jax.random.normal(jax.random.key(3), (length, 4, 3)), np.float64)
+    loss = lambda p, seen: jnp.sum(seen * shares(kind, p, sigma, length))
+    found = jax.grad(loss)(position, jnp.asarray(seen))
+
+    p = np.asarray(position, np.float64)
+    off = np.arange(length)[:, None, None] - (p + length // 2)
+    if kind == "v1":
+        slope = np.where((off > -1) & (off <= 0), -1.0, np.where((off > 0) & (off <= 1), 1.0, 0.0))
+    else:
+        height = np.maximum(0, 1 + sigma - np.abs(off))
+        down, divisor = np.sign(off) * (height > 0), height.sum(0) + 1e-7
+        slope = (down - height / divisor * down.sum(0)) / divisor
+    np.testing.assert_allclose(found, (seen * slope).sum(0), rtol=1e-3, atol=1e-5)
+    with jax.enable_x64(True):
+        exact, step = (lambda p: float(loss(jnp.asarray(p), jnp.asarray(seen)))), 1e-6
+        for place in np.ndindex(p.shape):
+            shift = np.zeros_like(p)
+            shift[place] = step
+            difference = (exact(p + shift) - exact(p - shift)) / (2 * step)
+            assert difference == pytest.approx((seen * slope).sum(0)[place], rel=1e-5, abs=1e-7)
+
+
+def test_v1_at_a_whole_position_has_the_slope_of_its_right_side():
+    slope = jax.jacfwd(lambda p: between(p, 5))(jnp.float32(-1.0))
+    assert slope.tolist() == [0.0, -1.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("bump", ["triangle", "v1"])
+def test_a_layer_trains_with_the_shape_it_is_told_and_rounds_in_evaluation(bump):
+    x = jax.random.normal(KEY, (2, 20, 5))
+    layer, gauss = DelayedLinear(4, 9, 2.0, bump=bump), DelayedLinear(4, 9, 2.0)
+    variables = gauss.init(KEY, x)
+    run = lambda layer, train: layer.apply(variables, x, train, mutable=["delays"])[0]
+    made = shares(bump, variables["params"]["position"], 2.0, 9)
+    kernel = jnp.einsum("nsio,sio->nio", made, variables["params"]["kernel"])
+    np.testing.assert_allclose(run(layer, True), delayed(x, kernel), atol=1e-5)
+    assert float(jnp.abs(run(layer, True) - run(gauss, True)).max()) > 1e-2
+    np.testing.assert_array_equal(run(layer, False), run(gauss, False))
+    with pytest.raises(ValueError, match="bump='max'; expected one of"):
+        DelayedLinear(4, 9, bump="max").init(KEY, x)
