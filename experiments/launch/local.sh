@@ -4,8 +4,9 @@
 #   experiments/launch/local.sh 2 table demo --preset smoke
 #
 # PYTHON is the interpreter (python by default), DEVICES the virtual CPU devices of each process (1).
-# Each process writes to LOGS/process-N.log ("logs" by default). When one fails, its last lines are
-# shown, the others are ended, and the exit status is its own.
+# Process N reports to LOGS/process-N.log ("logs" by default); what process 0 prints is printed at the
+# end. When a process fails, its last lines are shown, the others are ended, and the exit status is
+# its own.
 set -u
 processes=${1:?how many processes?}
 shift
@@ -22,7 +23,7 @@ running=()
 end_all() { kill -TERM "${running[@]}" 2>/dev/null; }
 trap end_all TERM INT
 for ((i = 0; i < processes; i++)); do
-  JAXLEARN_PROCESS_ID=$i "$python" -m experiments "$@" >"$logs/process-$i.log" 2>&1 &
+  JAXLEARN_PROCESS_ID=$i "$python" -m experiments "$@" >"$logs/process-$i.out" 2>"$logs/process-$i.log" &
   running+=($!)
 done
 echo "$processes processes; logs in $logs" >&2
@@ -45,5 +46,5 @@ for ((left = processes; left > 0; left--)); do
   done
 done
 [ -n "${killer:-}" ] && kill "$killer" 2>/dev/null
-[ "$status" -le 1 ] && cat "$logs/process-0.log"
+[ "$status" -le 1 ] && cat "$logs/process-0.out"
 exit "$status"
