@@ -119,7 +119,7 @@ class Config:
     drops: tuple[float, ...] = (0.5, 0.75)
     crop: int = 2
     square: int = 8
-    train: int | None = 5000
+    train: int | None = 2000
     validation: int = 2000
     test: int | None = None
     judged: Literal["test", "validation"] = "test"
@@ -284,10 +284,16 @@ def transform_of(config: Config, steps: int) -> optax.GradientTransformation:
     )
 
 
+@cache
+def read(name: str, **sizes: int | None) -> Dataset:
+    """The images; rows and seeds share them."""
+    return load(name, **sizes)
+
+
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
     """Train one seed and judge its last epoch."""
     parts = {"train": config.train, "validation": config.validation, "test": config.test}
-    data = load(config.dataset, **parts)
+    data = read(config.dataset, **parts)
     state = trained(config, data, seed, run)
     part = getattr(data, config.judged)
     p = probabilities(config, state, part)
