@@ -113,6 +113,15 @@ def test_without_extra_dimensions_and_with_identity_bases_the_embedding_is_u():
     np.testing.assert_allclose(out["embedding"], out["reference"], atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-3, 0.3, 4.0, 50.0])
+def test_the_exponential_is_that_of_scipy(size):
+    a = size * np.random.default_rng(0).normal(size=(6, 6)) / 6
+    wanted = expm(a - a.T)
+    found = orthonormal(jnp.asarray(a, jnp.float32))
+    np.testing.assert_allclose(found, wanted, atol=2e-5 * max(1, size))
+    assert np.abs(found.T @ found - np.eye(6)).max() <= 1e-5 * max(1, size)
+
+
 @pytest.mark.parametrize("chart", ["exponential", "cayley"])
 def test_the_gradient_by_a_is_skew(chart):
     draw = np.random.default_rng(0)

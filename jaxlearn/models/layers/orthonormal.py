@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen
 
 Chart = Literal["exponential", "cayley"]
+TERMS, SQUARINGS = 10, 10
+"""Of the exponential: 1 / 11! is below what float32 can tell, and norms up to 2^10 are scaled."""
 
 
 def orthonormal(a: jax.Array, chart: Chart = "exponential") -> jax.Array:
@@ -40,9 +42,24 @@ def orthonormal(a: jax.Array, chart: Chart = "exponential") -> jax.Array:
     with jax.default_matmul_precision("highest"):
         skew = a - a.T
         if chart == "exponential":
-            return jax.scipy.linalg.expm(skew)
+            return _expm(skew)
         one = jnp.eye(len(a), dtype=a.dtype)
         return jnp.linalg.solve(one - skew, one + skew)
+
+
+def _expm(s: jax.Array) -> jax.Array:
+    """The exponential by Taylor's series of `s / 2^k` and k squarings.
+
+    It is `jax.scipy.linalg.expm` for what is needed here, in two short loops: that one compiles
+    five approximations of a quotient each and a choice, which takes longer than a small network.
+    """
+    norm = jax.lax.stop_gradient(jnp.abs(s).sum(0).max())
+    k = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(norm, 1e-30))), 0, SQUARINGS)
+    scaled, one = s * jnp.exp2(-k), jnp.eye(len(s), dtype=s.dtype)
+    terms = jnp.arange(TERMS, 0, -1, dtype=s.dtype)
+    series, _ = jax.lax.scan(lambda x, j: (one + scaled @ x / j, None), one, terms)
+    square = lambda x, i: (jnp.where(i < k, x @ x, x), None)
+    return jax.lax.scan(square, series, jnp.arange(SQUARINGS))[0]
 
 
 class BasisChange(linen.Module):
