@@ -7,9 +7,10 @@ EXPECTED
 The new embedding (`models/bt2.py`) has a few dimensions more than the old one, and two learned
 orthonormal changes of basis hold in it both what an independent reference model knows, whole, and
 an approximation of the old embedding in its first dimensions. Beside it: the independent model;
-BCT, one vector for both; BCT with as many plain dimensions more; BT2 by regression alone; an old
-embedding of half the size; another architecture; an old model of another modality, captions; and an
-update of the updated model. The old model has seen half of the classes.
+BCT, one vector for both; BCT with as many plain dimensions more; BT2 by regression alone; and an
+update of the updated model. The old model has seen half of the classes. The preset `upgrades` has
+an old embedding of half the size, another architecture, an old model of another modality, captions,
+and Cayley's map for the exponential; `cifar10` is the same table on CIFAR-10.
 
 `new_old_*` are figures of new queries in the old gallery, `new_new_*` of new ones in a new
 gallery, `old_old_*` of old in old: the share of queries that find a picture of their class among
@@ -93,6 +94,7 @@ class Config:
 
     method: "independent" is a new model that knows nothing of the old one.
     captions: the old features are those of the classes' names.
+    upgrades: the table is of other kinds of upgrade.
     updates: 2 upgrades the upgraded model once more, with further classes each time.
     old_network, network: of the old and of the new model.
     old, new, extra, scale: d_old, d_new, r and C. For BCT, extra plain dimensions.
@@ -102,6 +104,7 @@ class Config:
 
     method: Method = "bt2"
     captions: bool = False
+    upgrades: bool = False
     updates: Literal[1, 2] = 1
     old_network: Network = "mlp"
     network: Network = "mlp"
@@ -113,10 +116,10 @@ class Config:
     classes_weight: float = 10.0
     share: float = 0.5
     dataset: Literal["digits", "fashion_mnist", "cifar10", "cifar100"] = "fashion_mnist"
-    epochs: int = 4
+    epochs: int = 12
     warm_up: float = 0.5
     batch: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 2**-15
     moved: bool = False
     train: int | None = 8000
@@ -156,6 +159,7 @@ PRESETS = {
         test=200,
     ),
     "small": SMALL,
+    "upgrades": replace(SMALL, upgrades=True),
     "cifar10": replace(SMALL, dataset="cifar10", old_network="cnn", network="cnn"),
     "paper": Config(
         old_network="resnet50",
@@ -165,6 +169,7 @@ PRESETS = {
         extra=32,
         dataset="cifar100",
         epochs=100,
+        learning_rate=1e-3,
         warm_up=5,
         moved=True,
         train=None,
@@ -211,24 +216,24 @@ def rows(config: Config) -> list[Row]:
         "BCT + dimensions": of(method="bct"),
         "BT2": config,
     }
-    variants = {
+    table |= {
         "BT2, regression alone": of(classes_weight=0.0),
-        "BT2, half the old size": of(old=config.old // 2),
         "BT2, second update": of(updates=2),
+    }
+    upgrades = {
+        "BT2, Cayley": of(chart="cayley"),
+        "BT2, half the old size": of(old=config.old // 2),
+        "BT2, other architecture": of(network="cnn"),
+        "BT2, captions": of(captions=True, old=CLASSES[config.dataset]),
     }
     if config.dataset == "digits":  # smoke: the two that hold all the code
         table = {"BCT + dimensions": table["BCT + dimensions"]}
-        variants = {"BT2, second update": of(updates=2, old=6)}
-    elif config.dataset == "fashion_mnist":
-        variants |= {
-            "BT2, other architecture": of(network="cnn"),
-            "BT2, captions": of(captions=True, old=CLASSES[config.dataset]),
-        }
-    elif config.dataset == "cifar10":
-        variants = {}
+        table["BT2, second update"] = of(updates=2, old=6)
+    elif config.upgrades:
+        table = {"BT2": config} | upgrades
     return [
         Row(name, own, PAPER.get(name, {}) if config.dataset == "cifar100" else {})
-        for name, own in (table | variants).items()
+        for name, own in table.items()
     ]
 
 
@@ -537,6 +542,7 @@ EXPERIMENT = Experiment(
     presets={
         "smoke": PRESETS["smoke"],
         "small": PRESETS["small"],
+        "upgrades": PRESETS["upgrades"],
         "cifar10": PRESETS["cifar10"],
         "paper": PRESETS["paper"],
     },

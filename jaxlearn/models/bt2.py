@@ -24,20 +24,24 @@ def normalized(x: jax.Array) -> jax.Array:
 
 
 class EmbeddingHead(linen.Module):
-    """A unit embedding and a classifier of it: `phi = normalize(x W + b)`, `logits = W_c phi`.
+    """A unit embedding and its classifier: `phi = normalize(relu(x W + b))`, `logits = W_c phi`.
 
     Attributes:
         width: d, of the embedding.
         classes: of the classifier, which has no bias.
+        relu: as the last block of a residual network ends with one. A reference model needs what
+            BT2's head has: a rectified u matches no embedding with negative entries.
     """
 
     width: int
     classes: int
+    relu: bool = True
 
     @linen.compact
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Map `[batch, features]` to `"embedding"` [batch, d] and `"logits"`."""
-        phi = normalized(linear(x.shape[-1], self.width, name="embed")(x))
+        f = linear(x.shape[-1], self.width, name="embed")(x)
+        phi = normalized(linen.relu(f) if self.relu else f)
         return {EMBEDDING: phi, LOGITS: linear(self.width, self.classes, bias=False)(phi)}
 
 
