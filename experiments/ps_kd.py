@@ -4,6 +4,7 @@ Expected (`small`, seeds 0 to 2): against cross-entropy PS-KD's negative log-lik
 0.77, its calibration error 9.6 to 11.2 (x 100), its AURC 47.3 to 48.6 (x 1000), its error 17.3 to
 17.4 %; all claims hold. At this size CS-KD and a fixed weight calibrate better (2.1 and 2.0): in 40
 epochs the linear weight leaves the early ones to hard labels. About 2 minutes of one idle core.
+A pilot on seed 100 had NLL 18 % and ECE 15 % below; the margin for ECE was set to 10 % after it.
 
     python -m experiments table ps-kd --preset small
 
