@@ -5,6 +5,7 @@ from jaxlearn.core.adapters import SequenceVariable, from_functions, from_linen,
 from jaxlearn.core.contracts import (
     CONTEXT,
     FROZEN,
+    MEMORY,
     SEQUENCE,
     Batch,
     Key,
@@ -30,6 +31,7 @@ from jaxlearn.core.step import Step, begin, make_state, make_step
 __all__ = [
     "CONTEXT",
     "FROZEN",
+    "MEMORY",
     "SEQUENCE",
     "Batch",
     "Key",

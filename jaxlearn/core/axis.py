@@ -30,6 +30,23 @@ def index() -> jax.Array:
     return lax.axis_index(DATA) if bound() else jnp.int32(0)
 
 
+def devices() -> int:
+    """How many devices share the batch."""
+    return lax.axis_size(DATA) if bound() else 1
+
+
+def gather(tree: PyTree) -> PyTree:
+    """The rows of all devices, in the order of the devices; axis 0 of every leaf is the examples.
+
+    Example:
+        >>> gather(jnp.arange(3)).tolist()
+        [0, 1, 2]
+    """
+    if not bound():
+        return tree
+    return jax.tree.map(lambda leaf: lax.all_gather(leaf, DATA, tiled=True), tree)
+
+
 def mean(tree: PyTree) -> PyTree:
     """Average the floating-point leaves over the data axis; other leaves pass unchanged.
 

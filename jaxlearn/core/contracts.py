@@ -8,7 +8,12 @@ import jax
 PyTree = Any
 Params = PyTree
 State = dict[str, PyTree]
-"""Collections by name: `"sequence"` lives for one sequence (membranes), all others last."""
+"""Collections by name: `"sequence"` lives for one sequence (membranes), all others last.
+
+Floating-point leaves of a lasting collection are averaged over the devices at every step, those of
+`"frozen"` and `"memory"` are not: the first never change, and a rule that writes to the second (one
+row per example of the data set, say) gathers what it writes, see `axis.gather`.
+"""
 Batch = dict[str, PyTree]
 """`"inputs"` and usually `"labels"`; every leaf but the context has the examples on axis 0.
 
@@ -24,6 +29,7 @@ Objective = Callable[[PyTree, Batch], tuple[jax.Array, Metrics]]
 
 SEQUENCE = "sequence"
 FROZEN = "frozen"
+MEMORY = "memory"
 CONTEXT = "context"
 
 

@@ -10,6 +10,7 @@ import optax
 from jaxlearn.core import axis, trees
 from jaxlearn.core.contracts import (
     FROZEN,
+    MEMORY,
     SEQUENCE,
     Batch,
     Key,
@@ -79,7 +80,7 @@ def taught(
         scale: factor of the signal.
     """
     grads, collections, metrics = rule.signal(state.params, state.state, batch, key)
-    own = {name: c for name, c in collections.items() if name in (FROZEN, SEQUENCE)}
+    own = {name: c for name, c in collections.items() if name in (FROZEN, MEMORY, SEQUENCE)}
     moving = {name: c for name, c in collections.items() if name not in own}
     grads, moving, metrics = axis.mean((grads, moving, metrics))
     grads = grads if scale == 1.0 else trees.scale(scale, grads)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxlearn.data.babi import TASKS, babi
 from jaxlearn.data.cifar10 import cifar10
+from jaxlearn.data.cifar100 import cifar100
 from jaxlearn.data.digits import digits
 from jaxlearn.data.event_cameras import cifar10_dvs, dvs_gesture, n_mnist
 from jaxlearn.data.fashion_mnist import fashion_mnist, mnist
@@ -25,6 +26,7 @@ from jaxlearn.data.vowels import vowels
 READERS: dict[str, Callable[..., Any]] = {
     "amazon_photo": amazon_photo,
     "cifar10": cifar10,
+    "cifar100": cifar100,
     "cifar10_dvs": cifar10_dvs,
     "citeseer": partial(planetoid, "citeseer"),
     "cora": partial(planetoid, "cora"),

@@ -15,6 +15,13 @@ from jaxlearn.objectives.layer_task import LayerTask
 from jaxlearn.objectives.links import link_cross_entropy, link_forward_forward, ranking
 from jaxlearn.objectives.reconstruction import infopro_loss, reconstruction, restored
 from jaxlearn.objectives.similarity_matching import predsim_loss, similarity_matching
+from jaxlearn.objectives.soft_targets import (
+    distillation,
+    label_smoothing,
+    remembered,
+    soft_cross_entropy,
+    softened_kl,
+)
 
 __all__ = [
     "LayerTask",
@@ -24,9 +31,11 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_with_mse",
     "direction",
+    "distillation",
     "forward_forward_loss",
     "goodness",
     "infopro_loss",
+    "label_smoothing",
     "link_cross_entropy",
     "link_forward_forward",
     "mixed_cross_entropy",
@@ -34,8 +43,11 @@ __all__ = [
     "predsim_loss",
     "ranking",
     "reconstruction",
+    "remembered",
     "restored",
     "similarity_matching",
+    "soft_cross_entropy",
+    "softened_kl",
     "supervised_contrastive",
     "weighted_mean",
 ]

@@ -7,6 +7,7 @@ batteries and the composition grid find them there.
 from jaxlearn.core import over_time
 from jaxlearn.rules.auglocal import auglocal
 from jaxlearn.rules.backprop import backprop, bptt
+from jaxlearn.rules.cs_kd import cs_kd
 from jaxlearn.rules.direct_feedback_alignment import direct_feedback_alignment
 from jaxlearn.rules.direct_random_target_projection import direct_random_target_projection
 from jaxlearn.rules.feedback_alignment import feedback_alignment, with_feedback
@@ -19,10 +20,12 @@ from jaxlearn.rules.man import man
 from jaxlearn.rules.ottt import ottt
 from jaxlearn.rules.phyff import phyff, phyff_trainer
 from jaxlearn.rules.predsim import predsim
+from jaxlearn.rules.ps_kd import ps_kd
 from jaxlearn.rules.read_last import read_last
 from jaxlearn.rules.single_forward import single_forward, virtual_examples, virtual_nodes
 from jaxlearn.rules.sltt import sltt
 from jaxlearn.rules.target_projection import recurrent_target_projection, target_projection
+from jaxlearn.rules.taught_by import taught_by, with_teacher
 from jaxlearn.rules.top_down import top_to_input
 from jaxlearn.rules.top_to_loss import top_to_loss
 from jaxlearn.rules.truncated_bptt import truncated_bptt
@@ -34,6 +37,7 @@ __all__ = [
     "auglocal",
     "backprop",
     "bptt",
+    "cs_kd",
     "direct_feedback_alignment",
     "direct_random_target_projection",
     "feedback_alignment",
@@ -49,11 +53,13 @@ __all__ = [
     "phyff",
     "phyff_trainer",
     "predsim",
+    "ps_kd",
     "read_last",
     "recurrent_target_projection",
     "single_forward",
     "sltt",
     "target_projection",
+    "taught_by",
     "top_to_input",
     "top_to_loss",
     "truncated_bptt",
@@ -63,4 +69,5 @@ __all__ = [
     "virtual_nodes",
     "weight_noise",
     "with_feedback",
+    "with_teacher",
 ]

@@ -1,0 +1,238 @@
+"""PS-KD: every example is taught a mixture of its label and what the network said of it before.
+
+Kim, Ji, Yoon, Hwang, "Self-Knowledge Distillation with Progressive Refinement of Targets", ICCV
+2021, arXiv 2006.12000.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxlearn.core import MEMORY, Batch, Key, Metrics, Params, PyTree, Rule, State, axis, trees
+from jaxlearn.objectives.soft_targets import PREDICTIONS, TARGET
+
+Schedule = Literal["linear", "fixed"]
+Teacher = Literal["stored", "snapshot"]
+
+
+def ps_kd(
+    rule: Rule,
+    *,
+    examples: int,
+    classes: int,
+    per_epoch: int,
+    epochs: int,
+    alpha: float = 0.8,
+    schedule: Schedule = "linear",
+    teacher: Teacher = "stored",
+) -> Rule:
+    """Teach `t_i = (1 - alpha_e) onehot(y_i) + alpha_e Q_i`, in epoch e = 0 .. epochs - 1.
+
+    `alpha_e = alpha (e + 1) / epochs`. `Q_i` is the prediction for example i one epoch earlier: as
+    the training pass of that visit gave it (`"stored"`; section 3.2 and the released code), or as
+    the weights of the end of the last epoch give it for the present view (`"snapshot"`). Where
+    there is none yet, as in epoch 0, it is `onehot(y_i)`. With probabilities p and targets t the
+    gradient by the logits is `p - t`: for the true class `(p_y - 1) w` with
+    `w = 1 - alpha_e (1 - q_y) / (1 - p_y)`, so that an example counts less the more it improved.
+
+    The rule inside learns from `batch["target"]` and hands its predictions out: give it the
+    objective `remembered(soft_cross_entropy)`. Any rule will do, also one of local losses (all its
+    heads are taught the same target), and `prepared` goes around: a snapshot sees what the rule
+    sees. Examples carry `"index"`. Mixed pictures (`data.cutmix`) are taught the targets of both in
+    the same proportion, and their predictions are not stored: they are of neither.
+
+    The predictions `[examples, ..., classes]` live in the collection `"memory"`. Every device holds
+    all of them and gathers what the others wrote; a second mesh axis can shard them. Metrics:
+    `"alpha"`, and `"unseen"`, the share of the batch that has no prediction yet.
+
+    Args:
+        rule: gives the signal for a batch with targets.
+        examples: N, size of the data set that `"index"` points into.
+        classes: K.
+        per_epoch: examples per epoch over all devices: steps per epoch times the global batch.
+        epochs: E, after which alpha stays.
+        alpha: alpha_T, the weight of the predictions in the last epoch; 0.8 for CIFAR-100.
+        schedule: `"linear"` in the epoch, or `"fixed"`, alpha from the second epoch on.
+        teacher: as above.
+
+    Raises:
+        ValueError: when a number is out of range; while tracing, when the batch has no `"index"` or
+            the rule gives no predictions.
+
+    Example:
+        >>> from jaxlearn.models.tiny import tiny_batch, tiny_stack
+        >>> from jaxlearn.objectives.soft_targets import remembered, soft_cross_entropy
+        >>> from jaxlearn.rules.backprop import backprop
+        >>> plain = backprop(tiny_stack(), remembered(soft_cross_entropy))
+        >>> rule = ps_kd(plain, examples=32, classes=3, per_epoch=32, epochs=5)
+        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
+        >>> state["memory"]["own"]["predictions"].shape
+        (32, 3)
+    """
+    _check(examples, classes, per_epoch, epochs, alpha, schedule, teacher)
+
+    def init(key: Key, batch: Batch) -> tuple[Params, State]:
+        params, state = rule.init(key, batch)
+        own = {"seen": jnp.int32(0)}
+        if teacher == "stored":
+            shape = (examples, *batch["labels"].shape[1:], classes)
+            own["predictions"] = jnp.zeros(shape, jnp.float32)
+        else:
+            own |= {"params": params, "state": trees.lasting(state)}
+        return params, state | {MEMORY: {"own": own, "inner": state.get(MEMORY, {})}}
+
+    def signal(params: Params, state: State, batch: Batch, key: Key):
+        if "index" not in batch:
+            raise ValueError('ps_kd needs batch["index"], the position of each example')
+        own, inner = state[MEMORY]["own"], _inner(state)
+        epoch = own["seen"] // per_epoch
+        if teacher == "snapshot":
+            own = _renewed(own, own["seen"] % per_epoch == 0, params, inner)
+            target, unseen = _snapshot_target(rule, own, epoch, batch, weight(epoch))
+        else:
+            target, unseen = _stored_target(own["predictions"], batch, weight(epoch))
+        grads, new, metrics = rule.signal(params, inner, batch | {TARGET: target}, key)
+        metrics, predictions = _taken_out(metrics)
+        if teacher == "stored":
+            stored = _written(own["predictions"], batch, predictions, target)
+            own = own | {"predictions": stored}
+        seen = own["seen"] + trees.batch_size(batch) * axis.devices()
+        memory = {"own": own | {"seen": seen}, "inner": new.get(MEMORY, {})}
+        metrics |= {"alpha": weight(epoch), "unseen": unseen}
+        return grads, new | {MEMORY: memory}, metrics
+
+    def weight(epoch: jax.Array) -> jax.Array:
+        if schedule == "fixed":
+            return jnp.where(epoch > 0, alpha, 0.0)
+        return alpha * jnp.minimum(epoch + 1, epochs) / epochs
+
+    def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
+        outputs, new = rule.predict(params, _inner(state), batch)
+        memory = {"own": state[MEMORY]["own"], "inner": new.get(MEMORY, {})}
+        return outputs, new | {MEMORY: memory}
+
+    return Rule(init, signal, predict)
+
+
+def refined(
+    labels: jax.Array, earlier: jax.Array, alpha: jax.Array | float
+) -> tuple[jax.Array, jax.Array]:
+    """`(1 - alpha) onehot(labels) + alpha earlier`, and which rows had no earlier prediction.
+
+    Args:
+        labels: int `[batch, ...]`.
+        earlier: `[batch, ..., classes]`, distributions; rows of zeros stand for none.
+        alpha: weight of the earlier predictions.
+
+    Example:
+        >>> target, missing = refined(jnp.array([0, 1]), jnp.array([[0.5, 0.5], [0.0, 0.0]]), 0.5)
+        >>> target.tolist(), missing.tolist()
+        ([[0.75, 0.25], [0.0, 1.0]], [False, True])
+    """
+    hard = jax.nn.one_hot(labels, earlier.shape[-1])
+    missing = ~jnp.any(earlier != 0, -1)
+    soft = jnp.where(missing[..., None], hard, earlier.astype(hard.dtype))
+    return (1 - alpha) * hard + alpha * soft, missing
+
+
+def _stored_target(
+    predictions: jax.Array, batch: Batch, alpha: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    read = lambda index: predictions.at[index].get(mode="fill", fill_value=0)
+    target, missing = refined(batch["labels"], read(batch["index"]), alpha)
+    if "mix" in batch:
+        other = batch["partner"]
+        target = _mixed(batch, target, refined(other["labels"], read(other["index"]), alpha)[0])
+    return target, jnp.mean(missing)
+
+
+def _snapshot_target(rule: Rule, own: PyTree, epoch, batch: Batch, alpha: jax.Array):
+    outputs, _ = rule.predict(own["params"], own["state"], batch)
+    now = jnp.where(epoch > 0, jax.nn.softmax(lax.stop_gradient(outputs)), 0)
+    target, missing = refined(batch["labels"], now, alpha)
+    if "mix" in batch:  # the snapshot has seen the mixed picture itself: only the labels mix
+        target = _mixed(batch, target, refined(batch["partner"]["labels"], now, alpha)[0])
+    return target, jnp.mean(missing)
+
+
+def _mixed(batch: Batch, target: jax.Array, other: jax.Array) -> jax.Array:
+    share = batch["mix"].reshape(-1, *[1] * (target.ndim - 1))
+    return share * target + (1 - share) * other
+
+
+def _written(predictions: jax.Array, batch: Batch, now: jax.Array, target: jax.Array) -> jax.Array:
+    """The memory with this batch's predictions, those of the other devices included."""
+    # what is not finite is not kept. That the targets have a say also orders reading before
+    # writing, without which the compiler would write to a copy of the memory
+    kept = jnp.isfinite(now + target).reshape(len(now), -1).all(-1)
+    if "mix" in batch:
+        kept &= batch["mix"] == 1
+    if "weight" in batch:
+        kept &= batch["weight"] != 0
+    index = jnp.where(kept, batch["index"], len(predictions))  # outside: dropped
+    # one array travels: integers, which no device rounds
+    bits = lax.bitcast_convert_type(now.astype(jnp.float32).reshape(len(now), -1), jnp.int32)
+    rows = axis.gather(jnp.concatenate([index[:, None].astype(jnp.int32), bits], 1))
+    found = lax.bitcast_convert_type(rows[:, 1:], jnp.float32)
+    found = found.reshape(-1, *predictions.shape[1:]).astype(predictions.dtype)
+    return predictions.at[rows[:, 0]].set(found, mode="drop")
+
+
+def _renewed(own: PyTree, begins: jax.Array, params: Params, inner: State) -> PyTree:
+    """The snapshot, taken anew where an epoch begins."""
+    present = {"params": params, "state": trees.lasting(inner)}
+    old = {name: own[name] for name in present}
+    return own | jax.tree.map(lambda a, b: jnp.where(begins, a, b), present, old)
+
+
+def _taken_out(metrics: Metrics) -> tuple[Metrics, jax.Array]:
+    """Scalars, and the predictions; heads of a local rule have handed out theirs too."""
+    if PREDICTIONS not in metrics:
+        raise ValueError(
+            "ps_kd: the rule inside gives no predictions; use remembered(soft_cross_entropy)"
+        )
+    scalars = {name: m for name, m in metrics.items() if not name.startswith(PREDICTIONS)}
+    return scalars, metrics[PREDICTIONS]
+
+
+def _inner(state: State) -> State:
+    rest = {name: collection for name, collection in state.items() if name != MEMORY}
+    inner = state[MEMORY]["inner"]
+    return rest | {MEMORY: inner} if inner else rest
+
+
+def _check(examples, classes, per_epoch, epochs, alpha, schedule: str, teacher: str) -> None:
+    if min(examples, per_epoch, epochs) < 1 or classes < 2:
+        raise ValueError(
+            "examples, per_epoch and epochs have to be at least 1 and classes 2: found "
+            f"{examples}, {per_epoch}, {epochs}, {classes}"
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], found {alpha}")
+    if schedule not in ("linear", "fixed") or teacher not in ("stored", "snapshot"):
+        raise ValueError(
+            "schedule is 'linear' or 'fixed' and teacher 'stored' or 'snapshot': found "
+            f"{schedule!r}, {teacher!r}"
+        )
+
+
+def examples() -> dict[str, Rule]:
+    """Backpropagation and greedy learning with refined targets; a snapshot; a fixed weight."""
+    from jaxlearn.models.tiny import tiny_blocks, tiny_head, tiny_stack
+    from jaxlearn.objectives.soft_targets import remembered, soft_cross_entropy
+    from jaxlearn.rules.backprop import backprop
+    from jaxlearn.rules.greedy import greedy
+
+    loss = remembered(soft_cross_entropy)
+    sizes = {"examples": 64, "classes": 3, "per_epoch": 32, "epochs": 40}
+    plain = backprop(tiny_stack(), loss)
+    return {
+        "ps-kd": ps_kd(plain, **sizes, alpha=0.3),
+        "ps-kd-snapshot": ps_kd(plain, **sizes, alpha=0.3, teacher="snapshot"),
+        "ps-kd-fixed": ps_kd(plain, **sizes, alpha=0.3, schedule="fixed"),
+        "ps-kd-greedy": ps_kd(
+            greedy(tiny_blocks(), tiny_head(), objective=loss), **sizes, alpha=0.3
+        ),
+    }
