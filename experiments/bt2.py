@@ -83,7 +83,7 @@ from jaxlearn.models.layers.orthonormal import Chart
 from jaxlearn.models.small_cnn import FlatRelu, small_cnn
 from jaxlearn.objectives.backward_compatible import bct_loss, bt2_loss, embedding_loss
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import data_mesh, fit
+from jaxlearn.runtime import every_device, fit, own_rows
 
 CHIPS = 256
 """Chips that `compile` shares the paper's step over."""
@@ -392,9 +392,9 @@ def trained(stage: Stage, data: Dataset, seed: int, run: Run) -> TrainState:
     return fit(
         make_step(rule, tx),
         start,
-        stream,
+        own_rows(stream),
         steps=stage.config.epochs * stream.steps_per_epoch,
-        mesh=data_mesh() if len(jax.devices()) > 1 else None,
+        mesh=every_device(),
         workdir=run.workdir.parent / "models" / fingerprint(stage) / f"seed-{seed}",
         config=asdict(stage) | {"seed": seed},
         progress=run.progress,

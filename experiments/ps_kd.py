@@ -86,7 +86,7 @@ from jaxlearn.objectives import (
 )
 from jaxlearn.rules import backprop, cs_kd, greedy, ps_kd, taught_by, with_teacher
 from jaxlearn.rules.ps_kd import Schedule, Teacher
-from jaxlearn.runtime import data_mesh, fit
+from jaxlearn.runtime import every_device, fit, own_rows
 
 COMPILED = 4096
 """Examples of the batch that `compile` shares over the chips."""
@@ -331,9 +331,9 @@ def trained(config: Config, data: Dataset, seed: int, run: Run) -> TrainState:
     return fit(
         make_step(rule, tx),
         start,
-        stream,
+        own_rows(stream),
         steps=steps,
-        mesh=data_mesh() if len(jax.devices()) > 1 else None,
+        mesh=every_device(),
         workdir=run.folder(seed) / config.method,
         config=asdict(config) | {"seed": seed},
         progress=run.progress,
