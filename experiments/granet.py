@@ -3,7 +3,9 @@
 Expected (preset `small`, LeNet-300-100 on Fashion-MNIST at 2 % of the weights, seeds 100 to 102):
 test accuracy in percent of dense 87.5, GMP 86.4, GraNet(0) 85.8, GraNet(0.5) 85.7, RigL 83.8, SET
 83.4, static ERK 82.4. GMP ends above GraNet at this scale (in the paper within 0.3 points), so
-the claims compare both with RigL, and RigL with a static mask. About 5 minutes on two cores.
+the claims compare both with RigL, and RigL with a static mask. Masks at initialisation (SNIP,
+GraSP, SynFlow) and the variants of GraNet have rows without a claim on accuracy. About 10 minutes
+on two cores.
 
     python -m experiments table granet --preset small
 
@@ -21,6 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, bars, main
+from experiments.parts.granet_plasticity import KINDS, plasticity_study
 from jaxlearn.core import Model, Rule, TrainState, make_state, make_step, prepared
 from jaxlearn.data import load
 from jaxlearn.data.augment import augment, compose, random_crop, random_flip
@@ -34,11 +37,14 @@ from jaxlearn.rules import backprop
 from jaxlearn.runtime import evaluator, fit
 from jaxlearn.transforms.gmp import gmp
 from jaxlearn.transforms.granet import granet
+from jaxlearn.transforms.prune_at_init import prune_at_init
 from jaxlearn.transforms.rigl import rigl, rigl_itop
 from jaxlearn.transforms.set import sparse_evolutionary
 from jaxlearn.transforms.sparsity import masks
 from jaxlearn.transforms.sparsity.distributions import budget
 from jaxlearn.transforms.sparsity.schedules import cosine
+from jaxlearn.transforms.sparsity.scores import Score, gradient_of, grasp, snip
+from jaxlearn.transforms.sparsity.synflow import synflow
 from jaxlearn.transforms.static_sparse import static_sparse
 
 DEVIATIONS = (
@@ -53,11 +59,31 @@ DEVIATIONS = (
     "comparisons of RigL, instead of a constant rate and random new weights.",
     "`small` is LeNet-300-100 on Fashion-MNIST with 54,000 training images, 4 epochs and an "
     "interval of 60 steps: the paper's networks take days on two cores.",
-    "The plasticity rows keep the momentum when the dense network is pruned; the paper's protocol "
-    "restarts from a checkpoint.",
+    "The rows `pruned_early` and `pruned_late` keep the momentum when the dense network is pruned; "
+    "the rows `plasticity_early` and `plasticity_late` restart from a checkpoint as the paper "
+    "does, for one epoch instead of 30.",
+    "Growth by momentum keeps a decayed sum of the dense gradients; the released code looks at the "
+    "optimizer's momentum, which is zero wherever a weight could grow.",
+    "SNIP and GraSP take one batch, the same for all seeds. The three masks at initialisation have "
+    "exact counts over all layers.",
 )
 METHODS = ("dense", "static", "set", "rigl", "gmp", "granet_0", "granet_0.5")
-EXTRA = ("rigl_itop", "gmp_uniform", "granet_uniform")
+AT_INIT = ("snip", "grasp", "synflow")
+"""Static masks, chosen from the weights that training starts with."""
+VARIANTS = (
+    "rigl_itop",
+    "gmp_uniform",
+    "granet_uniform",
+    "granet_random",
+    "granet_momentum",
+    "granet_set",
+)
+PARITY = ("gmp_parity", "granet_parity")
+"""With the counts of the released code."""
+TOY = ("grasp", "rigl_itop", "gmp_uniform", "granet_uniform", "granet_momentum", "gmp_parity")
+"""Of all these, the rows of `smoke`."""
+RATIOS = (0.8, 0.98)
+"""Of the plasticity study; the paper's are 0.2, 0.5, 0.8, 0.9 and 0.98."""
 DEVICES = 256
 
 
@@ -68,7 +94,8 @@ class Config:
     `density` is the share of weights left. `drops` are the shares of training after which the
     learning rate is divided by 10, `stop` the one by which the pruning schedules end. With
     `prune_at` the method has to be "dense": at that share of training `1 - density` of the weights
-    are pruned at once and training goes on for `recovery_epochs` at the same learning rate.
+    are pruned at once and training goes on for `recovery_epochs` at the same learning rate. With
+    "plasticity" it restarts there without momentum, once for every kind of prune and ratio.
     """
 
     method: Literal[
@@ -82,6 +109,15 @@ class Config:
         "granet_0",
         "granet_0.5",
         "granet_uniform",
+        "granet_random",
+        "granet_momentum",
+        "granet_set",
+        "granet_parity",
+        "gmp_parity",
+        "snip",
+        "grasp",
+        "synflow",
+        "plasticity",
     ] = "granet_0"
     network: Literal["mlp", "lenet", "vgg19", "resnet50"] = "lenet"
     dataset: Literal["digits", "fashion_mnist", "cifar10"] = "fashion_mnist"
@@ -105,8 +141,10 @@ class Config:
             raise ValueError(f"density must be above 0 and at most 1, found {self.density}")
         if min(self.epochs, self.batch, self.interval) < 1:
             raise ValueError("epochs, batch and interval must be at least 1")
-        if self.prune_at and self.method != "dense":
+        if self.prune_at and self.method not in ("dense", "plasticity"):
             raise ValueError(f"prune_at needs method='dense', found {self.method!r}")
+        if self.method == "plasticity" and not self.prune_at:
+            raise ValueError("method='plasticity' needs prune_at, the share of training to stop at")
 
 
 PRESETS = {
@@ -124,6 +162,9 @@ PAPER = {
     ("resnet50", 0.05, "rigl"): 93.86,
     ("resnet50", 0.05, "granet_0.5"): 94.38,
     ("resnet50", 0.05, "granet_0"): 94.44,
+    ("resnet50", 0.05, "snip"): 90.86,
+    ("resnet50", 0.05, "grasp"): 91.32,
+    ("resnet50", 0.05, "synflow"): 91.22,
     ("vgg19", 1.0, "dense"): 93.85,
     ("vgg19", 0.1, "gmp"): 93.59,
     ("vgg19", 0.1, "set"): 92.46,
@@ -136,11 +177,15 @@ def rows(config: Config) -> list[Row]:
     """The methods; at `paper` for both networks and three densities."""
     if config.dataset == "cifar10":
         return _paper_rows(config)
-    methods = METHODS + (EXTRA if config.network == "mlp" else ())
+    toy = config.network == "mlp"
+    methods = METHODS + (TOY if toy else AT_INIT + VARIANTS)
     table = [Row(name, _of(config, name, config.density)) for name in methods]
     for name, share in {"pruned_early": 0.45, "pruned_late": 0.95}.items():
         pruned = replace(config, method="dense", density=0.2, prune_at=share)
         table.append(Row(name, pruned))
+        if not toy or name == "pruned_early":
+            study = replace(config, method="plasticity", density=1.0, prune_at=share)
+            table.append(Row(name.replace("pruned", "plasticity"), study))
     return table
 
 
@@ -152,7 +197,7 @@ def _paper_rows(config: Config) -> list[Row]:
     table = []
     for network in ("vgg19", "resnet50"):
         for left in (1.0, 0.1, 0.05, 0.02):
-            for method in METHODS[:1] if left == 1 else METHODS[1:]:
+            for method in METHODS[:1] if left == 1 else METHODS[1:] + AT_INIT:
                 own = replace(_of(config, method, left), network=network)
                 name = f"{network} {method}" + ("" if left == 1 else f" {100 * left:g}%")
                 known = PAPER.get((network, left, method))
@@ -198,8 +243,11 @@ def transform(config: Config, steps: int, key: jax.Array) -> optax.GradientTrans
         case "dense" if config.prune_at:
             at = round(config.prune_at * steps)
             return gmp(inner, final_density=left, start=at - 1, stop=at, interval=1)
-        case "dense":
+        case "dense" | "plasticity":
             return inner
+        case "snip" | "grasp" | "synflow":
+            rounds = 100 if config.method == "synflow" else 1
+            return prune_at_init(inner, _score(config), density=left, rounds=rounds)
         case "static":
             return static_sparse(inner, density=left, key=key)
         case "set":
@@ -210,17 +258,37 @@ def transform(config: Config, steps: int, key: jax.Array) -> optax.GradientTrans
             return rigl(inner, stop=round(0.75 * steps), **moving)
         case "rigl_itop":
             return rigl_itop(inner, total_steps=steps, **moving)
-        case "gmp" | "gmp_uniform":
-            return gmp(inner, scope=_scope(config.method), **falling)
+        case "gmp" | "gmp_uniform" | "gmp_parity":
+            parity = config.method == "gmp_parity"
+            return gmp(inner, scope=_scope(config.method), code_parity=parity, **falling)
         case "granet_0.5":
             return granet(inner, total_steps=steps, initial_density=0.5, key=key, **falling)
-        case "granet_0" | "granet_uniform":
-            return granet(inner, total_steps=steps, scope=_scope(config.method), **falling)
+        case "granet_0" | "granet_uniform" | "granet_parity":
+            parity, scope = config.method == "granet_parity", _scope(config.method)
+            return granet(inner, total_steps=steps, scope=scope, code_parity=parity, **falling)
+        case "granet_random" | "granet_momentum":
+            growth = config.method.removeprefix("granet_")
+            return granet(inner, total_steps=steps, growth=growth, key=key, **falling)
+        case "granet_set":
+            return granet(inner, total_steps=steps, removal="set", **falling)
     raise ValueError(f"unknown method {config.method!r}")
 
 
 def _scope(method: str) -> str:
     return "uniform" if method.endswith("uniform") else "global"
+
+
+def _score(config: Config) -> Score:
+    """The score of a mask at initialisation, on the first batch of seed 0 where it needs one."""
+    if config.method == "synflow":
+        return synflow(model(config), _blank(config, 1)["inputs"])
+    gradient = gradient_of(rule(config), _first_batch(config))
+    return snip(gradient) if config.method == "snip" else grasp(gradient)
+
+
+def _first_batch(config: Config) -> dict[str, Any]:
+    data = load(config.dataset, train=config.train, test=config.test)
+    return batches(data.train, config.batch, seed=0)(0)
 
 
 def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str, float]]:
@@ -257,9 +325,22 @@ def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, f
         counts = [_counts(config, seed_of(state, i)) for i in range(len(seeds))]
         return [{"accuracy": a, **n} for a, n in zip(accuracies(state), counts, strict=True)]
     at = round(config.prune_at * steps)
+    recovery = config.recovery_epochs * streams[0].steps_per_epoch
+    if config.method == "plasticity":
+        stopped = until(at, state, home / "before")
+        return plasticity_study(
+            learner,
+            optimizer(config, steps),
+            stopped,
+            feed,
+            at + recovery,
+            accuracies,
+            RATIOS[:1] if config.network == "mlp" else RATIOS,
+            workdir=home,
+            progress=run.progress,
+        )
     state = until(at - 1, state, home / "before")
     before = accuracies(state)
-    recovery = config.recovery_epochs * streams[0].steps_per_epoch
     after = accuracies(until(at + recovery, state, home / "after"))
     pairs = zip(before, after, strict=True)
     return [{"accuracy": now, "recovery": now - was} for was, now in pairs]
@@ -287,6 +368,8 @@ def claims(measured: Measured) -> list[Claim]:
     found = [_exact(measured)]
     if "pruned_early" in measured.rows:
         found += _small_claims(measured)
+    if "plasticity_late" in measured.rows:
+        found.append(_restart(measured))
     return found
 
 
@@ -297,8 +380,9 @@ def _exact(measured: Measured) -> Claim:
         for name, row in rows.items()
         if any(row["excess"]) or any(row["stray"])
     }
-    # the uniform rows round in every layer by itself
-    allowed = {name for name in off if name.endswith("uniform") and not any(off[name][1])}
+    # uniform rows round in every layer by itself, and the released code keeps other counts
+    other = ("uniform", "parity")
+    allowed = {name for name in off if name.endswith(other) and not any(off[name][1])}
     text = "every sparse row ends with floor(N density) active weights, and zeros elsewhere"
     return Claim(
         "exact-density",
@@ -331,6 +415,22 @@ def _small_claims(measured: Measured) -> list[Claim]:
             presets=("small",),
         ),
     ]
+
+
+def _restart(measured: Measured) -> Claim:
+    recovered = {
+        kind: [measured.mean(f"plasticity_{when}", f"{kind} 80 %") for when in ("early", "late")]
+        for kind in KINDS
+    }
+    pairs = recovered.items()
+    return Claim(
+        "plasticity-restart",
+        "restarted from a checkpoint after an 80 % prune of any kind, the high learning rate "
+        "recovers at least as well as the low one",
+        all(early >= late for early, late in recovered.values()),
+        "; ".join(f"{kind}: early {early:+.2f}, late {late:+.2f}" for kind, (early, late) in pairs),
+        presets=("small",),
+    )
 
 
 def program(config: Config) -> Program:

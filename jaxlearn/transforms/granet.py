@@ -14,6 +14,7 @@ from jaxlearn.transforms.sparsity.grow import Growth, swap, then
 from jaxlearn.transforms.sparsity.initial import random
 from jaxlearn.transforms.sparsity.prunable import Prunable, matrices_and_filters
 from jaxlearn.transforms.sparsity.prune import prune_globally, prune_uniformly
+from jaxlearn.transforms.sparsity.regenerate import Removal
 from jaxlearn.transforms.sparsity.schedules import cosine, cubic, window
 from jaxlearn.transforms.sparsity.sparse import sparse
 
@@ -31,6 +32,8 @@ def granet(
     rate: float = 0.5,
     final_rate: float = 0.005,
     growth: str | Growth = "gradient",
+    removal: str | Removal = "magnitude",
+    trend_decay: float = 0.9,
     scope: str = "global",
     classifier: Callable[[str], bool] = lambda path: False,
     distribution: str = "erk",
@@ -65,7 +68,11 @@ def granet(
         power: of the schedule.
         rate: share of active weights swapped at the beginning.
         final_rate: and at the end.
-        growth: `"gradient"`, `"random"` or a function of the `Moment`.
+        growth: `"gradient"`, `"random"`, `"momentum"` or a function of the `Moment`.
+        removal: `"magnitude"`, or `"set"` for half the smallest positive and half the largest
+            negative weights.
+        trend_decay: of the dense gradients' sum, with `growth="momentum"`. It costs one more array
+            of the size of the weights.
         scope: `"global"`, or `"uniform"` for the same density in every leaf (GraNet_uniform).
         classifier: with `scope="uniform"`, the leaves held at density 0.2 (see `prune_uniformly`).
         distribution: of the random initial mask.
@@ -104,13 +111,14 @@ def granet(
         if scope == "global"
         else prune_uniformly(pruning, classifier=classifier)
     )
-    swaps = swap(cosine(rate, final_rate, total_steps), growth)
+    swaps = swap(cosine(rate, final_rate, total_steps), growth, removal=removal)
     return sparse(
         optimizer,
         initial=random(initial_density, distribution, bernoulli=code_parity),
         due=lambda count: (count % interval == 0) & (count >= start),
         event=then(prune, swaps),
         key=key,
+        trend_decay=trend_decay if growth == "momentum" else None,
         prunable=prunable,
     )
 
@@ -127,4 +135,7 @@ def examples() -> dict[str, optax.GradientTransformation]:
         "granet-0": granet(optax.sgd(0.1, 0.9, nesterov=True), **toy),
         "granet-0.5": granet(optax.adam(1e-2), initial_density=0.5, key=key, **toy),
         "granet-uniform": granet(optax.sgd(0.1, 0.9), scope="uniform", **toy),
+        "granet-momentum": granet(
+            optax.sgd(0.1, 0.9), growth="momentum", removal="set", key=key, **toy
+        ),
     }

@@ -9,6 +9,7 @@ from jaxlearn.core import Key
 from jaxlearn.transforms.sparsity.grow import swap
 from jaxlearn.transforms.sparsity.initial import random
 from jaxlearn.transforms.sparsity.prunable import Prunable, matrices_and_filters
+from jaxlearn.transforms.sparsity.regenerate import Removal
 from jaxlearn.transforms.sparsity.schedules import Rate, constant, window
 from jaxlearn.transforms.sparsity.sparse import sparse
 
@@ -22,6 +23,7 @@ def sparse_evolutionary(
     interval: int,
     start: int = 0,
     rate: float | Rate = 0.3,
+    removal: str | Removal = "magnitude",
     distribution: str = "er",
     prunable: Prunable = matrices_and_filters,
 ) -> optax.GradientTransformationExtraArgs:
@@ -29,9 +31,9 @@ def sparse_evolutionary(
 
     Every `interval` updates (the paper: every epoch), in every leaf, the `ceil(rate * nnz_l)`
     smallest `|w|` go and as many inactive entries come, drawn uniformly (Algorithm 1). The paper
-    removes the smallest positive and the largest negative weights; here they are ranked together.
-    Grown weights start from 0 rather than from a random value, as in the comparisons of RigL and
-    GraNet.
+    removes the smallest positive and the largest negative weights, which is `removal="set"`; the
+    default ranks them together, as the comparisons of RigL and GraNet do. Grown weights start from
+    0 rather than from a random value, as there.
 
     Args:
         optimizer: what trains the active weights.
@@ -41,6 +43,7 @@ def sparse_evolutionary(
         interval: updates between mask updates.
         start: updates before the first one.
         rate: share of active weights swapped, a number or a function of the count.
+        removal: `"magnitude"`, `"set"` or a function.
         distribution: of the initial mask; the paper uses Erdos-Renyi.
         prunable: which leaves have masks.
 
@@ -62,7 +65,7 @@ def sparse_evolutionary(
         optimizer,
         initial=random(density, distribution),
         due=steps.due,
-        event=swap(share, "random"),
+        event=swap(share, "random", removal=removal),
         key=key,
         prunable=prunable,
     )
@@ -70,7 +73,8 @@ def sparse_evolutionary(
 
 def examples() -> dict[str, optax.GradientTransformation]:
     """SET at toy size."""
-    key = jax.random.key(0)
+    toy = {"density": 0.4, "key": jax.random.key(0), "stop": 12, "interval": 3}
     return {
-        "set": sparse_evolutionary(optax.sgd(0.1, 0.9), density=0.4, key=key, stop=12, interval=3)
+        "set": sparse_evolutionary(optax.sgd(0.1, 0.9), **toy),
+        "set-by-sign": sparse_evolutionary(optax.sgd(0.1, 0.9), removal="set", **toy),
     }

@@ -114,6 +114,56 @@ def test_code_parity_keeps_one_weight_less_and_stops_early():
     assert totals == wanted
 
 
+def test_growth_by_momentum_and_removal_of_set_against_numpy_sorts():
+    """The trend is the decayed sum of dense gradients, inactive entries included."""
+    tx = granet(
+        SGD,
+        final_density=0.3,
+        initial_density=0.3,
+        total_steps=8,
+        interval=2,
+        growth="momentum",
+        removal="set",
+        trend_decay=0.8,
+        key=KEY,
+    )
+    trend = jax.tree.map(jnp.zeros_like, PARAMS)
+    rate, optimizer, moved = cosine(0.5, 0.005, 8), jax.jit(SGD.update), 0
+    for i, ((params, old), (_, new)) in enumerate(train(tx, 4)):
+        trend = jax.tree.map(lambda t, g: 0.8 * t + g, trend, grads_at(i))
+        if (i + 1) % 2:
+            continue
+        masked = {n: jnp.where(m, g, 0) for n, g, m in zip3(grads_at(i), masks(old))}
+        updates, _ = optimizer(masked | {"bias": grads_at(i)["bias"]}, old.inner, params)
+        weights = optax.apply_updates(params, updates)
+        for name in PRUNABLE:
+            mask = np.ravel(masks(old)[name])
+            w = np.where(mask, np.ravel(weights[name]), 0)
+            count = int(np.ceil(np.float32(rate(i + 1)) * np.float32(mask.sum())))
+            up, down = mask & (w >= 0), mask & (w < 0)
+            half = min(max((count + 1) // 2, count - down.sum()), up.sum())
+            kept = first(np.abs(w), up.sum() - half, up)
+            kept |= first(np.abs(w), down.sum() - (count - half), down)
+            grown = first(np.abs(np.ravel(trend[name])), count, ~kept)
+            np.testing.assert_array_equal(np.ravel(masks(new)[name]), kept | grown)
+            moved += count
+    assert moved > 20
+
+
+def test_code_parity_compares_strictly_also_under_ties():
+    """With five equal weights at the threshold the released rule drops all five."""
+    params = {"w": jnp.array([[5.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 0.5, 0.25]])}
+    counts = {}
+    for parity in (False, True):
+        tx = gmp(SGD, final_density=0.5, interval=1, stop=2, code_parity=parity, power=1.0)
+        state = tx.init(params)
+        for _ in range(2):
+            zero = jax.tree.map(jnp.zeros_like, params)
+            _, state = tx.update(zero, state, params)
+        counts[parity] = int(masks(state)["w"].sum())
+    assert counts == {False: 5, True: 2}
+
+
 def test_uniform_scope_keeps_the_share_in_every_leaf_and_holds_the_classifier():
     tx = granet(
         SGD,

@@ -19,7 +19,8 @@ def erdos_renyi(shapes: Sequence[Shape], density: float) -> list[float]:
 
     Takes the last two dimensions and leaves the size of a filter's window out.
     """
-    return _proportional(shapes, density, lambda shape: sum(shape[-2:]) / math.prod(shape[-2:]))
+    ends = [shape[-2:] for shape in shapes]
+    return _shared(shapes, density, [sum(end) / math.prod(end) for end in ends])
 
 
 def erdos_renyi_kernel(shapes: Sequence[Shape], density: float) -> list[float]:
@@ -33,7 +34,30 @@ def erdos_renyi_kernel(shapes: Sequence[Shape], density: float) -> list[float]:
         >>> [round(d, 6) for d in erdos_renyi_kernel(lenet, 0.1)]
         [0.079568, 0.230189, 1.0]
     """
-    return _proportional(shapes, density, lambda shape: sum(shape) / math.prod(shape))
+    return _shared(shapes, density, [sum(shape) / math.prod(shape) for shape in shapes])
+
+
+def proportional_to(weights: Sequence[float]) -> Distribution:
+    """`density_l = eps * weights_l`, one weight per leaf: a distribution of your own.
+
+    As with Erdos-Renyi, the total is exact and leaves that would pass 1 are dense.
+
+    Raises:
+        ValueError: when a weight is not positive; on use, when there are more or fewer than leaves.
+
+    Example:
+        >>> proportional_to([1.0, 3.0])([(10, 10), (10, 10)], 0.5)
+        [0.25, 0.75]
+    """
+    if min(weights, default=0.0) <= 0:
+        raise ValueError(f"the weights of a distribution have to be positive, found {weights}")
+
+    def distribution(shapes: Sequence[Shape], density: float) -> list[float]:
+        if len(shapes) != len(weights):
+            raise ValueError(f"{len(weights)} weights for {len(shapes)} prunable leaves {shapes}")
+        return _shared(shapes, density, list(weights))
+
+    return distribution
 
 
 DISTRIBUTIONS: dict[str, Distribution] = {
@@ -91,12 +115,9 @@ def _check(density: float) -> None:
         raise ValueError(f"density must be above 0 and at most 1, found {density}")
 
 
-def _proportional(
-    shapes: Sequence[Shape], density: float, raw_of: Callable[[Shape], float]
-) -> list[float]:
+def _shared(shapes: Sequence[Shape], density: float, raws: Sequence[float]) -> list[float]:
     _check(density)
     sizes = [math.prod(shape) for shape in shapes]
-    raws = [raw_of(shape) for shape in shapes]
     free, wanted = set(range(len(shapes))), density * sum(sizes)
     while free:
         left = wanted - sum(size for i, size in enumerate(sizes) if i not in free)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxlearn.transforms.sparsity.regenerate import regenerate_each
+from jaxlearn.transforms.sparsity.regenerate import REMOVALS, Removal, regenerate_each
 from jaxlearn.transforms.sparsity.schedules import Rate
 from jaxlearn.transforms.sparsity.sparse import Event, Moment
 
@@ -32,27 +32,54 @@ def at_random(moment: Moment) -> list[jax.Array]:
     ]
 
 
-GROWTHS: dict[str, Growth] = {"gradient": by_gradient, "random": at_random}
+def by_momentum(moment: Moment) -> list[jax.Array]:
+    """`|t|` with `t <- decay * t + dL/dw`, the trend of the dense gradient.
+
+    The growth of sparse momentum (Dettmers & Zettlemoyer, arXiv 1907.04840), within each leaf.
+
+    Raises:
+        ValueError: when the transform keeps no trend.
+    """
+    if moment.trend is None:
+        raise ValueError("growth by momentum needs a trend: pass trend_decay=0.9 to `sparse`")
+    return [jnp.abs(trend) for trend in moment.trend]
 
 
-def swap(rate: Rate, growth: str | Growth = "gradient", *, rounding: Callable = jnp.ceil) -> Event:
+GROWTHS: dict[str, Growth] = {
+    "gradient": by_gradient,
+    "random": at_random,
+    "momentum": by_momentum,
+}
+
+
+def swap(
+    rate: Rate,
+    growth: str | Growth = "gradient",
+    *,
+    removal: str | Removal = "magnitude",
+    rounding: Callable = jnp.ceil,
+) -> Event:
     """Swap `rounding(rate(count) * nnz_l)` weights of every leaf, see `regenerate`.
 
     Args:
         rate: the share of the active weights to swap.
-        growth: `"gradient"`, `"random"` or a function.
+        growth: `"gradient"`, `"random"`, `"momentum"` or a function.
+        removal: `"magnitude"`, `"set"` (`nearest_zero_of_each_sign`) or a function.
         rounding: to whole weights; GraNet rounds up, RigL down.
 
     Raises:
-        ValueError: for an unknown growth.
+        ValueError: for an unknown growth or removal.
     """
     if not callable(growth) and growth not in GROWTHS:
         raise ValueError(f"unknown growth {growth!r}, expected one of {sorted(GROWTHS)}")
+    if not callable(removal) and removal not in REMOVALS:
+        raise ValueError(f"unknown removal {removal!r}, expected one of {sorted(REMOVALS)}")
+    removed = removal if callable(removal) else REMOVALS[removal]
     scores_of = growth if callable(growth) else GROWTHS[growth]
 
     def event(moment: Moment) -> list[jax.Array]:
         counts = _swap_counts(moment, rate, rounding)
-        return regenerate_each(moment.masks, moment.weights, scores_of(moment), counts)
+        return regenerate_each(moment.masks, moment.weights, scores_of(moment), counts, removed)
 
     return event
 

@@ -6,6 +6,7 @@ both; the functions here turn the pair into plain lists of the prunable leaves.
 """
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
@@ -31,6 +32,21 @@ def matrices_and_filters(path: str, leaf: jax.Array) -> bool:
     """
     del path
     return jnp.ndim(leaf) in (2, 4)
+
+
+def except_for(prunable: Prunable, *patterns: str) -> Prunable:
+    """`prunable` without the leaves whose path matches one of the shell patterns.
+
+    Exempt leaves stay dense and count in no budget. The lottery-ticket papers exempt the output
+    layer of LeNet and VGG.
+
+    Example:
+        >>> hidden = except_for(matrices_and_filters, "Dense_2/*", "*/embedding")
+        >>> hidden("Dense_1/kernel", jnp.zeros((3, 4))), hidden("Dense_2/kernel", jnp.zeros((3, 4)))
+        (True, False)
+    """
+    exempt = lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)
+    return lambda path, leaf: prunable(path, leaf) and not exempt(path)
 
 
 def prunable_leaves(params: Params, prunable: Prunable) -> dict[str, jax.Array]:
@@ -84,6 +100,23 @@ def apply(masks: Masks, tree: PyTree) -> PyTree:
     """
     keep = lambda mask, part: part if mask is None else jnp.where(mask, part, 0)
     return jax.tree.map(keep, masks, tree, is_leaf=lambda part: part is None)
+
+
+def check_zeros(masks: Masks, params: Params) -> None:
+    """Refuse parameters that are not zero off their masks: someone forgot to apply them.
+
+    Raises:
+        ValueError: with the first such leaf and the number of its stray weights.
+
+    Example:
+        >>> check_zeros({"w": jnp.array([True, False])}, {"w": jnp.array([1.0, 0.0])})
+    """
+    names = beside(jax.tree.map_with_path(lambda keys, _: trees.path(keys), params), masks)
+    for name, leaf, mask in zip(names, beside(params, masks), jax.tree.leaves(masks), strict=True):
+        if stray := int(jnp.sum((leaf != 0) & ~mask)):
+            raise ValueError(
+                f"{name} has {stray} weights off its mask: train with `sparse`, or apply the masks"
+            )
 
 
 def density(masks: Masks) -> jax.Array:

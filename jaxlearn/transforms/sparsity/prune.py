@@ -27,13 +27,13 @@ def prune_globally(schedule: Cubic, *, min_per_leaf: int = 0) -> Event:
 
     def event(moment: Moment) -> list[jax.Array]:
         total = sum(mask.size for mask in moment.masks)
-        kept = [budget(total, d) - schedule.code_parity for d in schedule.densities()]
+        kept = [budget(total, d) for d in schedule.densities()]
         k = jnp.asarray(kept, jnp.int32)[schedule.event(moment.count)]
         scores = [jnp.abs(weight) for weight in moment.weights]
         if min_per_leaf:
             first = largest_each(scores, [min_per_leaf] * len(scores), moment.masks)
             scores = [jnp.where(f, jnp.inf, s) for f, s in zip(first, scores, strict=True)]
-        return largest(scores, k, moment.masks)
+        return largest(scores, k, moment.masks, strict=schedule.code_parity)
 
     return event
 

@@ -96,6 +96,17 @@ def cubic(
     return Cubic(window, initial, final, power, code_parity)
 
 
+def one_shot(at: int, final: float) -> Cubic:
+    """Dense until step `at`, then `final` at once: a schedule with one event.
+
+    Example:
+        >>> schedule = one_shot(7, 0.2)
+        >>> [count for count in range(1, 20) if schedule.window.due(count)], schedule.densities()[1]
+        ([7], 0.2)
+    """
+    return cubic(window(0, at, at), 1.0, final)
+
+
 def cosine(initial: float, final: float, steps: int) -> Rate:
     """`final + (initial - final)/2 (1 + cos(pi count / steps))`, held at `final` afterwards.
 

@@ -1,6 +1,7 @@
 """The k largest scores, exactly k of them, without a sort."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,11 @@ from jax import lax
 
 
 def largest(
-    scores: Sequence[jax.Array], k: jax.Array | int, allowed: Sequence[jax.Array]
+    scores: Sequence[jax.Array],
+    k: jax.Array | int,
+    allowed: Sequence[jax.Array],
+    *,
+    strict: bool = False,
 ) -> list[jax.Array]:
     """Mark the `k` largest scores over all leaves together; equal scores go by index.
 
@@ -16,26 +21,33 @@ def largest(
     the lower flat index wins, and what is not allowed is never chosen, whatever its score. A score
     that is not a number counts as the smallest.
 
-    The k-th largest value is found bit by bit: a non-negative float has the order of its bit
-    pattern, so 32 counts over the leaves give the value, and the same search over positions shares
-    out the last places. This costs a few dozen reads of the scores and no memory but their integer
-    view, where a sort moves everything several times; and counts add up over sharded leaves.
+    The k-th largest value is found bit by bit: a float has the order of its bit pattern, counted
+    down where it is negative, so 32 counts over the leaves give the value, and the same search over
+    positions shares out the last places. This costs a few dozen reads of the scores and no memory
+    but their integer view, where a sort moves everything several times; and counts add up over
+    sharded leaves.
 
     Args:
-        scores: non-negative floats, any shapes.
+        scores: floats, any shapes; the two zeros are equal.
         k: how many, a number or a traced int32 scalar.
         allowed: bool masks of the same shapes.
+        strict: mark only what is larger than the k-th largest score, `k - 1` entries or, under
+            ties, fewer: the off-by-one rule of codes that compare with a threshold.
 
     Example:
         >>> score = jnp.array([3.0, 1.0, 3.0, 3.0])
         >>> largest([score], 2, [jnp.ones(4, bool)])[0]
         Array([ True, False,  True, False], dtype=bool)
     """
-    return _select([scores], [k], [allowed])[0]
+    return _select([scores], [k], [allowed], strict)[0]
 
 
 def largest_each(
-    scores: Sequence[jax.Array], ks: Sequence[jax.Array | int], allowed: Sequence[jax.Array]
+    scores: Sequence[jax.Array],
+    ks: Sequence[jax.Array | int],
+    allowed: Sequence[jax.Array],
+    *,
+    strict: bool = False,
 ) -> list[jax.Array]:
     """`largest` in every leaf by itself, leaf i getting `ks[i]` entries.
 
@@ -47,19 +59,21 @@ def largest_each(
         >>> largest_each(scores, [1, 2], [jnp.ones(2, bool), jnp.ones(3, bool)])[1]
         Array([ True,  True, False], dtype=bool)
     """
-    alone = _select([[score] for score in scores], ks, [[mask] for mask in allowed])
+    alone = _select([[score] for score in scores], ks, [[mask] for mask in allowed], strict)
     return [group[0] for group in alone]
 
 
 Groups = Sequence[Sequence[jax.Array]]
 
 
-@jax.jit  # called eagerly by `init` it compiles once per set of shapes
-def _select(scores: Groups, ks: Sequence[jax.Array | int], allowed: Groups) -> Groups:
+@partial(jax.jit, static_argnums=3)  # called eagerly it compiles once per set of shapes
+def _select(scores: Groups, ks: Sequence[jax.Array | int], allowed: Groups, strict: bool) -> Groups:
     k = jnp.stack([jnp.asarray(each, jnp.int32) for each in ks])
-    keys = _each(lambda score, ok: jnp.where(ok, _ordered(score) + 1, 0), scores, allowed)
+    keys = _settled(_each(lambda score, ok: jnp.where(ok, _ordered(score) + 1, 0), scores, allowed))
     last = _kth_largest(keys, k, max(jnp.iinfo(key.dtype).bits for group in keys for key in group))
     above = [[key > last[i].astype(key.dtype) for key in group] for i, group in enumerate(keys)]
+    if strict:
+        return _each(lambda a, ok: a & ok, above, allowed)
     ties = [[key == last[i].astype(key.dtype) for key in group] for i, group in enumerate(keys)]
     left = k - _counts(above)
     places = [_places(group) for group in ties]
@@ -70,6 +84,23 @@ def _select(scores: Groups, ks: Sequence[jax.Array | int], allowed: Groups) -> G
         for i, group in enumerate(places)
     ]
     return _each(lambda a, t, ok: (a | t) & ok, above, tied, allowed)
+
+
+def _settled(keys: Groups) -> Groups:
+    """The keys, computed once for all that reads them.
+
+    A compiler may compute scores anew in every fusion that looks at them, with other last bits in
+    each, and then the counts do not agree. Between scores and keys stands a loop of one pass whose
+    length it cannot know: no key is the largest unsigned number.
+    """
+    first = next((key.ravel()[0] for group in keys for key in group if key.size), jnp.uint32(0))
+    passes = jnp.where(first == ~jnp.zeros((), first.dtype), 2, 1)
+
+    def body(carry: tuple[jax.Array, Groups]) -> tuple[jax.Array, Groups]:
+        i, kept = carry
+        return i + 1, jax.tree.map(lambda key: jnp.where(i > 1, 0, key).astype(key.dtype), kept)
+
+    return lax.while_loop(lambda carry: carry[0] < passes, body, (jnp.int32(0), keys))[1]
 
 
 def _each(function, *groups: Groups) -> Groups:
@@ -85,10 +116,18 @@ def _counts(masks: Groups) -> jax.Array:
 
 
 def _ordered(score: jax.Array) -> jax.Array:
-    """An unsigned view with the order of the (non-negative) scores."""
+    """An unsigned view with the order of the scores, 0 where there is no number.
+
+    In whole numbers, because the compiler may take numbers below the normal range for zeros.
+    """
     wide = score.astype(jnp.promote_types(score.dtype, jnp.float32))
-    wide = jnp.where(wide > 0, wide, 0)
-    return lax.bitcast_convert_type(wide, jnp.uint64 if wide.dtype.itemsize == 8 else jnp.uint32)
+    kind = jnp.uint64 if wide.dtype.itemsize == 8 else jnp.uint32
+    top = jnp.asarray(1 << (jnp.iinfo(kind).bits - 1), kind)
+    bits = lax.bitcast_convert_type(wide, kind)
+    infinity = lax.bitcast_convert_type(jnp.asarray(jnp.inf, wide.dtype), kind)
+    size = bits & (top - 1)
+    ordered = jnp.where(bits >= top, top - size, top + size)
+    return jnp.where(size > infinity, 0, ordered)
 
 
 def _places(ties: Sequence[jax.Array]) -> list[jax.Array]:

@@ -26,6 +26,7 @@ class Moment(NamedTuple):
         masks: the current masks.
         weights: the weights that the masks are chosen by, zero where inactive.
         grads: the dense gradient of the last backward pass, inactive entries included.
+        trend: the decayed sum of the dense gradients so far, where `sparse` keeps one.
     """
 
     count: jax.Array
@@ -34,6 +35,7 @@ class Moment(NamedTuple):
     masks: Sequence[jax.Array]
     weights: Sequence[jax.Array]
     grads: Sequence[jax.Array]
+    trend: Sequence[jax.Array] | None = None
 
 
 Event = Callable[[Moment], list[jax.Array]]
@@ -46,6 +48,7 @@ def sparse(
     due: Callable[[jax.Array], jax.Array] | None = None,
     event: Event | None = None,
     key: Key | None = None,
+    trend_decay: float | None = None,
     skip_update: bool = False,
     prunable: Prunable = matrices_and_filters,
 ) -> optax.GradientTransformationExtraArgs:
@@ -67,6 +70,8 @@ def sparse(
         due: whether the masks change with this update; never, when there is no `event`.
         event: the new masks.
         key: for random masks and random growth.
+        trend_decay: keep `t <- decay * t + g` of the dense gradients for events to look at. The
+            optimizer's own momentum cannot serve: it is zero off the masks.
         skip_update: when masks change, choose them by the weights before the update and leave the
             update out, as RigL does. The optimizer does not see such a step: its schedules fall
             behind by one step per event.
@@ -82,7 +87,8 @@ def sparse(
         mask_key, event_key = (None, None) if key is None else jax.random.split(key)
         drawn = initial([jnp.shape(leaf) for leaf in found.values()], mask_key)
         masks = leaves.as_tree(params, prunable, drawn)
-        return SparseState(jnp.int32(0), masks, event_key, optimizer.init(params))
+        trend = None if trend_decay is None else [jnp.zeros_like(leaf) for leaf in found.values()]
+        return SparseState(jnp.int32(0), masks, event_key, optimizer.init(params), trend)
 
     def update(grads: PyTree, state: Any, params: Params | None = None, **extra: Any):
         if params is None:
@@ -95,17 +101,20 @@ def sparse(
         if skip_update:
             updates = jax.tree.map(lambda u: jnp.where(now, jnp.zeros_like(u), u), updates)
             inner = jax.tree.map(lambda new, old: jnp.where(now, old, new), inner, state.inner)
-        masks = state.masks
+        masks, trend = state.masks, state.trend
+        if trend is not None:
+            dense = leaves.beside(grads, masks)
+            trend = [trend_decay * t + g for t, g in zip(trend, dense, strict=True)]
         if event is not None:
 
             def change() -> Masks:
                 moved = leaves.apply(state.masks, optax.apply_updates(weights, updates))
-                return _change(event, count, state, moved, grads)
+                return _change(event, count, state._replace(trend=trend), moved, grads)
 
             masks = lax.cond(now, change, lambda: state.masks)
         keep = jax.tree.map(jnp.logical_and, state.masks, masks)
         inner = mask_slots(inner, params, keep)
-        return _cancel(updates, params, keep), SparseState(count, masks, state.key, inner)
+        return _cancel(updates, params, keep), SparseState(count, masks, state.key, inner, trend)
 
     transform: Any = optax.GradientTransformationExtraArgs
     return transform(init, update)
@@ -119,6 +128,7 @@ def _change(event: Event, count: jax.Array, state: SparseState, weights: Params,
         masks=jax.tree.leaves(state.masks),
         weights=leaves.beside(weights, state.masks),
         grads=leaves.beside(grads, state.masks),
+        trend=state.trend,
     )
     return jax.tree.unflatten(jax.tree.structure(state.masks), event(moment))
 

@@ -19,12 +19,15 @@ class SparseState(NamedTuple):
         masks: bool arrays beside the prunable parameters, `None` beside the others.
         key: for random growth; `None` when nothing is drawn.
         inner: the state of the wrapped optimizer.
+        trend: the decayed sum of the dense gradients, one array per prunable leaf; `None` unless
+            growth looks at it.
     """
 
     count: jax.Array
     masks: Masks
     key: Key | None
     inner: PyTree
+    trend: PyTree = None
 
 
 def masks(opt_state: PyTree) -> Masks | None:
@@ -71,7 +74,7 @@ def seed_axes(state: TrainState) -> TrainState:
     """
     each: Any = 0  # in place of leaves there are axes: 0 for one per seed, None for shared
     common: Any = None
-    sparse = SparseState(common, each, each, each)
+    sparse = SparseState(common, each, each, each, each)
     shared = lambda part: sparse if isinstance(part, SparseState) else each
     opt_state = jax.tree.map(shared, state.opt_state, is_leaf=_is_sparse)
     return TrainState(common, each, each, opt_state, each)

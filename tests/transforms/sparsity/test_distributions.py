@@ -12,6 +12,7 @@ from jaxlearn.transforms.sparsity.distributions import (
     erdos_renyi,
     erdos_renyi_kernel,
     named,
+    proportional_to,
 )
 
 LENET = [(784, 300), (300, 100), (100, 10)]
@@ -74,6 +75,29 @@ def test_identity_3_total_is_exact(name, shapes, density):
     for count, share, size in zip(whole, shares, sizes, strict=True):
         assert 0 <= count <= size
         assert abs(count - share * size) < 1 + 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5),
+    densities,
+    st.integers(0, 10**6),
+)
+def test_a_distribution_of_ones_own_is_exact_and_proportional(shapes, density, seed):
+    weights = np.random.default_rng(seed).uniform(0.1, 5, len(shapes)).tolist()
+    found = proportional_to(weights)(shapes, density)
+    sizes = [math.prod(shape) for shape in shapes]
+    total = sum(share * size for share, size in zip(found, sizes, strict=True))
+    assert total == pytest.approx(density * sum(sizes), rel=1e-9)
+    ratios = [share / w for share, w in zip(found, weights, strict=True) if share < 1]
+    assert np.allclose(ratios, ratios[:1] * len(ratios))
+
+
+def test_a_distribution_of_ones_own_is_checked():
+    with pytest.raises(ValueError, match="have to be positive"):
+        proportional_to([1.0, 0.0])
+    with pytest.raises(ValueError, match="2 weights for 3 prunable leaves"):
+        proportional_to([1.0, 2.0])(LENET, 0.1)
 
 
 def test_density_one_is_dense():

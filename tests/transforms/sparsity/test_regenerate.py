@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlearn.transforms.sparsity.regenerate import regenerate
+from jaxlearn.transforms.sparsity.regenerate import nearest_zero_of_each_sign, regenerate
 
 SHAPE = (6, 7)
 jitted = jax.jit(regenerate)
@@ -49,3 +49,20 @@ def test_a_removed_weight_may_come_back():
     mask = np.array([[True, True, False]])
     weight, growth = np.array([[0.1, 1.0, 0.0]]), np.array([[9.0, 0.0, 1.0]])
     np.testing.assert_array_equal(regenerate(mask, weight, growth, 1), mask)
+
+
+@settings(max_examples=60, deadline=None)
+@given(leaves())
+def test_removal_of_set_takes_half_from_each_sign(leaf):
+    """Numpy sorts within each sign; where one sign runs out the other gives the rest."""
+    mask, weight, _, count = leaf
+    up, down = mask & (weight >= 0), mask & (weight < 0)
+    half = min(max((count + 1) // 2, count - int(down.sum())), int(up.sum()))
+    gone = np.zeros(mask.size, bool)
+    for sign, number in ((up, half), (down, count - half)):
+        # equal sizes: the later place goes, as everywhere here
+        order = sorted(range(mask.size), key=lambda i: (abs(weight.ravel()[i]), -i))
+        gone[[i for i in order if sign.ravel()[i]][:number]] = True
+    (found,) = nearest_zero_of_each_sign([mask], [weight], [count])
+    np.testing.assert_array_equal(found, mask & ~gone.reshape(SHAPE))
+    assert int(found.sum()) == int(mask.sum()) - count

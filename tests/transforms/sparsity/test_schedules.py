@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.transforms.sparsity.schedules import constant, cosine, cubic, window
+from jaxlearn.transforms.sparsity.schedules import constant, cosine, cubic, one_shot, window
 
 
 def test_identity_2_cubic_values():
@@ -29,6 +29,17 @@ def test_density_falls_and_ends_at_the_target(power):
     assert densities[0] == pytest.approx(0.8)
     assert densities[-1] == 0.1
     assert all(a > b for a, b in pairwise(densities))
+
+
+def test_one_shot_has_one_event_and_stays_at_its_density():
+    schedule = one_shot(5, 0.2)
+    assert [c for c in range(1, 21) if schedule.window.due(c)] == [5]
+    density = [schedule.densities()[int(schedule.event(jnp.int32(c)))] for c in (4, 5, 6, 50)]
+    assert density == [1.0, 0.2, 0.2, 0.2]
+
+
+def test_equal_densities_are_a_constant_schedule():
+    assert set(cubic(window(0, 50, 10), 0.3, 0.3).densities()) == {0.3}
 
 
 def test_event_counts_intervals_and_stays_at_the_last():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlearn.transforms.sparsity.select import largest
+from jaxlearn.transforms.sparsity.select import largest, largest_each
 
 SHAPES = ((3, 5), (7,), (2, 2, 2, 3))
 jitted = jax.jit(largest)
@@ -86,3 +86,40 @@ def test_vmapped_equals_one_at_a_time():
         np.testing.assert_array_equal(
             together[i], jitted([scores[i]], k[i], [np.ones((3, 5), bool)])[0]
         )
+
+
+SPECIAL = np.array(
+    [0.0, -0.0, 1e-45, -1e-45, 1e-39, 2e-39, -1e-39, 1.0, -1.0, np.inf, -np.inf, 3e38, -3e38],
+    np.float32,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, len(SPECIAL) - 1), min_size=1, max_size=24), st.integers(0, 24))
+def test_signs_zeros_infinities_and_subnormals_have_their_order(places, k):
+    """Against a sort in double precision, in which the subnormal numbers are normal."""
+    score = SPECIAL[places]
+    wanted = oracle([score], k, [np.ones(score.size, bool)])[0]
+    np.testing.assert_array_equal(largest([score], k, [np.ones(score.size, bool)])[0], wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 30), st.booleans())
+def test_strict_keeps_what_is_above_the_kth_value(seed, k, ties):
+    scores, allowed = draw_tree(seed, 3 if ties else 0)
+    flat = np.concatenate([s[a] for s, a in zip(scores, allowed, strict=True)])
+    threshold = -np.sort(-flat)[k - 1] if k <= flat.size else -np.inf
+    for found, s, a in zip(largest(scores, k, allowed, strict=True), scores, allowed, strict=True):
+        np.testing.assert_array_equal(found, a & (s > threshold))
+    if not ties and k <= flat.size:
+        assert sum(int(f.sum()) for f in largest(scores, k, allowed, strict=True)) == k - 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 24), min_size=3, max_size=3))
+def test_each_leaf_by_itself_is_one_sort_per_leaf(seed, ks):
+    scores, allowed = draw_tree(seed, 2)
+    for found, score, k, ok in zip(
+        largest_each(scores, ks, allowed), scores, ks, allowed, strict=True
+    ):
+        np.testing.assert_array_equal(found, oracle([score], k, [ok])[0])

@@ -13,7 +13,15 @@ from jaxlearn.rules import backprop
 from jaxlearn.transforms.granet import granet
 from jaxlearn.transforms.rigl import rigl
 from jaxlearn.transforms.set import sparse_evolutionary
-from jaxlearn.transforms.sparsity import SparseState, density, mask_params, masks, seed_axes, sparse
+from jaxlearn.transforms.sparsity import (
+    SparseState,
+    check_zeros,
+    density,
+    mask_params,
+    masks,
+    seed_axes,
+    sparse,
+)
 from jaxlearn.transforms.sparsity.grow import swap
 from jaxlearn.transforms.sparsity.initial import random
 from jaxlearn.transforms.sparsity.prunable import beside, matrices_and_filters, prunable_leaves
@@ -228,6 +236,11 @@ def test_density_and_leaves_beside_masks():
         (lambda: moving(optax.sgd(0.1)).update(PARAMS, None), "sparse training needs parameters"),
         (lambda: random(0.5)([(2, 2)], None), "random masks need a key"),
         (lambda: swap(constant(0.1), "nothing"), "unknown growth 'nothing'"),
+        (lambda: swap(constant(0.1), removal="none"), "unknown removal 'none'"),
+        (
+            lambda: check_zeros({"bias": None, "kernel": jnp.zeros((3, 4), bool)}, PARAMS),
+            "kernel has 12 weights off its mask",
+        ),
     ],
 )
 def test_refuses(call, message):
@@ -238,4 +251,10 @@ def test_refuses(call, message):
 def test_random_growth_without_a_key_is_refused():
     tx = granet(optax.sgd(0.1), final_density=0.5, total_steps=4, interval=1, growth="random")
     with pytest.raises(ValueError, match="random growth needs a key"):
+        tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+
+
+def test_growth_by_momentum_without_a_trend_is_refused():
+    tx = moving(optax.sgd(0.1), event=swap(constant(0.3), "momentum"))
+    with pytest.raises(ValueError, match="growth by momentum needs a trend"):
         tx.update(PARAMS, tx.init(PARAMS), PARAMS)

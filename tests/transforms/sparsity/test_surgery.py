@@ -18,6 +18,11 @@ OPTIMIZERS = {
     "chain": optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.1)),
     "inject": optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
     "partition": optax.partition({"first": optax.adam(0.1), "second": optax.sgd(0.1, 0.9)}, LABELS),
+    "masked": optax.chain(
+        optax.masked(optax.scale_by_adam(), {"a": {"bias": False, "kernel": True}, "b": True}),
+        optax.scale(-0.1),
+    ),
+    "finite": optax.apply_if_finite(optax.chain(optax.sgd(0.1, 0.9), optax.ema(0.9)), 3),
     "steps": optax.MultiSteps(optax.adam(0.1), 1).gradient_transformation(),
 }
 
