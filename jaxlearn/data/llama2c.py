@@ -8,6 +8,7 @@ so many bytes. Nothing in either is code.
 
 import math
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ class Pieces(NamedTuple):
         while True:
             joined = [
                 (self.scores[number[both]], -i, number[both])
-                for i, pair in enumerate(zip(tokens, tokens[1:], strict=False))
+                for i, pair in enumerate(pairwise(tokens))
                 if (both := self.texts[pair[0]] + self.texts[pair[1]]) in number
             ]
             if not joined:

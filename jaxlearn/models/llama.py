@@ -36,7 +36,10 @@ def rotated(x: jax.Array, base: float = 10_000.0) -> jax.Array:
 
     Example:
         >>> turned = rotated(jnp.array([[[[1.0, 0.0]], [[1.0, 0.0]]]]))[0, :, 0]
-        >>> jnp.round(turned, 3).tolist() == [[1.0, 0.0], jnp.round(jnp.array([0.5403, 0.8415]), 3).tolist()]
+        >>> jnp.round(turned, 3).tolist() == [
+        ...     [1.0, 0.0],
+        ...     jnp.round(jnp.array([0.5403, 0.8415]), 3).tolist(),
+        ... ]
         True
     """
     d, time = x.shape[-1], jnp.arange(x.shape[1])
@@ -150,9 +153,7 @@ def from_llama2c(arrays: Mapping[str, np.ndarray]) -> Params:
 
     def get(name: str) -> jax.Array:
         if name not in arrays:
-            raise ValueError(
-                f"the weights have no array {name!r}; are they those of read_llama2c?"
-            )
+            raise ValueError(f"the weights have no array {name!r}; are they those of read_llama2c?")
         return jnp.asarray(arrays[name])
 
     def layer(i: int) -> Params:

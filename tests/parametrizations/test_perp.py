@@ -11,7 +11,7 @@ from jaxlearn.models.layers.conv import Conv
 from jaxlearn.models.opt import opt_blocks
 from jaxlearn.objectives.next_token import next_token
 from jaxlearn.parametrizations import Roles, lora, retrain, sparse_lora
-from jaxlearn.parametrizations.sparse_lora import FORMS, effective, factors, merged
+from jaxlearn.parametrizations.sparse_lora import effective, factors, merged
 from jaxlearn.procedures.pruning import magnitude, prune, unstructured
 from jaxlearn.rules import backprop
 
@@ -154,9 +154,9 @@ def test_identity_4_only_the_subset_is_trained_and_in_the_optimizer(way):
     size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     assert size(theta) == COUNTS[way]
     assert size(optax.adam(1e-3).init(theta)) == 2 * COUNTS[way] + 1
-    grads = jax.grad(
-        lambda theta: LOGITS(ways.parametrization.materialize(theta, NETWORK)).sum()
-    )(theta)
+    grads = jax.grad(lambda theta: LOGITS(ways.parametrization.materialize(theta, NETWORK)).sum())(
+        theta
+    )
     assert jax.tree.structure(grads) == jax.tree.structure(theta)
 
 
@@ -243,7 +243,9 @@ def test_filters_are_matrices_of_all_they_see():
         (lambda: sparse_lora("lora", 1).init(KEY, {"b": jnp.ones(2)}), "adapts no parameter"),
         (
             # Llama has no biases: nothing may be reported as a gain of theirs
-            lambda: retrain(["biases"], ROLES).parametrization.init(KEY, {"kernel": jnp.ones((2, 2))}),
+            lambda: retrain(["biases"], ROLES).parametrization.init(
+                KEY, {"kernel": jnp.ones((2, 2))}
+            ),
             r"no parameter of the subsets \['biases'\]",
         ),
     ],

@@ -105,7 +105,9 @@ def published_sparsegpt(w, x, share, block, damping=0.01):
 
 @pytest.mark.parametrize("block", [4, 8, 16])
 def test_sparsegpt_against_the_published_algorithm(block):
-    want = published_sparsegpt(np.asarray(WEIGHT, np.float64).T, np.asarray(X, np.float64), 0.5, block)
+    want = published_sparsegpt(
+        np.asarray(WEIGHT, np.float64).T, np.asarray(X, np.float64), 0.5, block
+    )
     found = sparsegpt(unstructured(0.5), block=block).prune(WEIGHT, INPUTS, KEY)
     np.testing.assert_allclose(found, want.T, rtol=1e-3, atol=1e-4)
 
@@ -122,7 +124,8 @@ def test_sparsegpt_computes_more_of_the_old_outputs_than_wanda_and_wanda_than_ma
 def test_sparsegpt_takes_the_weights_of_dead_inputs():
     dead = ROWS.at[:, 3].set(0)
     made = sparsegpt(unstructured(0.25)).prune(WEIGHT, Inputs(dead.T @ dead, jnp.float32(5)), KEY)
-    assert np.isfinite(made).all() and not np.any(made[3])
+    assert np.isfinite(made).all()
+    assert not np.any(made[3])
 
 
 def test_inputs_of_linear_layers_are_found_by_the_paths_of_their_kernels():
@@ -137,7 +140,9 @@ def test_inputs_of_linear_layers_are_found_by_the_paths_of_their_kernels():
         normed.var(-1, keepdims=True) + 1e-5
     )
     want = np.einsum("bti,btj->ij", normed, normed)
-    np.testing.assert_allclose(found["layer/attention/query/kernel"].gram, want, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        found["layer/attention/query/kernel"].gram, want, rtol=1e-4, atol=1e-4
+    )
     assert found["layer/out/kernel"].gram.shape == (12, 12)
     assert found["layer/out/kernel"].sequences == 3
 

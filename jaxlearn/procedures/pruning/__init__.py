@@ -16,8 +16,8 @@ __all__ = [
     "prune",
     "random_scores",
     "row_wise",
-    "sparsity",
     "sparsegpt",
+    "sparsity",
     "unstructured",
     "wanda",
 ]
