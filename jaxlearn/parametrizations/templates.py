@@ -52,6 +52,13 @@ def assembled(blocks: list[jax.Array], layout: Layout) -> jax.Array:
     return jnp.concatenate([left, right], -1)
 
 
+def by_name(path: str) -> Layout:
+    """The layout by the names of `models.wide_resnet`: `stem`, `classifier`, all others."""
+    if path.endswith("classifier/kernel"):
+        return "inputs"
+    return "outputs" if path.endswith("stem/kernel") else "diagonal"
+
+
 def layout_of(member: tuple[int, ...], whole: tuple[int, ...]) -> Layout:
     """How a wide weight is made of blocks of the members' shape.
 
@@ -83,7 +90,7 @@ def member(
     count: int,
     *,
     templated: Callable[[str], bool] = lambda path: path.endswith("kernel"),
-    layouts: Callable[[str], Layout] = lambda path: "diagonal",
+    layouts: Callable[[str], Layout] = by_name,
 ) -> Parametrization:
     """A member by itself: every weight `B_i = sum_k c_i[k] S_i[k]`, everything else as it is.
 
@@ -144,7 +151,9 @@ def member(
     return Parametrization(init, materialize)
 
 
-def wide(sets: tuple[int, int, int, int] = SETS) -> Parametrization:
+def wide(
+    sets: tuple[int, int, int, int] = SETS, layouts: Callable[[str], Layout] = by_name
+) -> Parametrization:
     """The grown network: every weight assembled from mixtures of both members' templates.
 
     `theta` is `{"templates": {path: {"0": [K, ...], "1": [K, ...]}}, "coefficients": {path:
@@ -153,6 +162,7 @@ def wide(sets: tuple[int, int, int, int] = SETS) -> Parametrization:
 
     Args:
         sets: which of the two sets feeds which block; the off-diagonal ones are the last two.
+        layouts: of the weights that have more than one block.
     """
 
     def init(key: Key, params: Params) -> tuple[PyTree, PyTree]:
@@ -178,23 +188,9 @@ def wide(sets: tuple[int, int, int, int] = SETS) -> Parametrization:
 
     def weight(templates: Mapping[str, jax.Array], rows: jax.Array, path: str) -> jax.Array:
         blocks = [mixed(templates[str(sets[i])], row) for i, row in enumerate(rows)]
-        if len(blocks) == 1:
-            return blocks[0]
-        kept = "outputs" if len(blocks) == 2 and not path.endswith(CLASSIFIER) else "inputs"
-        return assembled(blocks, "diagonal" if len(blocks) == 4 else kept)
+        return blocks[0] if len(blocks) == 1 else assembled(blocks, layouts(path))
 
     return Parametrization(init, materialize)
-
-
-CLASSIFIER = "classifier/kernel"
-"""The end of the path of the layer that keeps its outputs."""
-
-
-def by_name(path: str) -> Layout:
-    """The layout by the names of `models.wide_resnet`: `stem`, `classifier`, all others."""
-    if path.endswith(CLASSIFIER):
-        return "inputs"
-    return "outputs" if path.endswith("stem/kernel") else "diagonal"
 
 
 def _empty(params: Params) -> PyTree:
