@@ -62,11 +62,7 @@ def blocks_of(size: Size) -> list[Model]:
         sizes = {"heads": read.heads, "key_heads": read.key_heads, "hidden": read.hidden}
         return llama_blocks(read.vocabulary, read.layers, read.width, **sizes)
     sizes = {"longest": size.context, "heads": size.heads}
-    blocks = opt_blocks(size.vocabulary, size.layers, size.width, **sizes)
-    if size.task == "text":
-        return blocks
-    lean = checkpointed(blocks[1])  # activations of one block at a time
-    return [blocks[0], *[lean] * size.layers, blocks[-1]]
+    return opt_blocks(size.vocabulary, size.layers, size.width, **sizes)
 
 
 @cache
@@ -130,6 +126,11 @@ def dense(size: Size, seed: int) -> Params:
     return untied(fit(make_step(rule, tx), start, batches, **kept).state.params)
 
 
+@cache
 def whole(size: Size) -> Model:
-    """The network of `dense`."""
-    return stack(blocks_of(size))
+    """The network of `dense`; of OPT it keeps the activations of one block at a time."""
+    first, *inner, last = blocks_of(size)
+    if size.task == "opt":
+        lean = checkpointed(inner[0])
+        inner = [lean] * len(inner)
+    return stack([first, *inner, last])

@@ -65,13 +65,13 @@ def read_llama2c(path: Path) -> Llama2c:
             arrays[name], place = array, place + 4 * array.size
     unused = ("rotary_cos", "rotary_sin")  # what they hold follows from the sizes
     arrays = {name: array for name, array in arrays.items() if name not in unused}
-    return Llama2c(*sizes[:5], abs(vocabulary), longest, arrays)
+    return Llama2c(width, hidden, layers, heads, key_heads, abs(vocabulary), longest, arrays)
 
 
 def _shapes(sizes: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     width, hidden, layers, heads, key_heads, vocabulary, longest = sizes
     keys = width // heads * key_heads
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "token": (abs(vocabulary), width),
         "attention_norm": (layers, width),
         "wq": (layers, width, width),

@@ -190,7 +190,7 @@ def _step(operation: str, argument: Any, stack: list, memo: dict, name: str) -> 
     elif operation == "STACK_GLOBAL":
         stack.append(_name(" ".join(_popped(stack, 2)), name))
     elif operation == "BINPERSID":
-        stack.append(_storage(*_popped(stack, 1), name))
+        stack.append(_storage(_popped(stack, 1)[0], name))
     elif operation == "REDUCE":
         function, arguments = _popped(stack, 2)
         stack.append(_made(function, arguments, name))

@@ -1,5 +1,6 @@
 """PERP: rows are what their names say, every pruner meets every subset, claims follow figures."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -113,12 +114,58 @@ def test_convolutions_of_the_blocks_are_pruned_and_nothing_else():
     assert [path for path in paths if roles.head(path)] == ["10/Dense_0/bias", "10/Dense_0/kernel"]
 
 
+@pytest.mark.slow
 def test_one_row_of_each_method_trains(tmp_path):
     for name in ("sparsegpt, by blocks: mask lora", "wanda: norms"):
         config = by_name("smoke").get(name) or replace(SMOKE, pruner="wanda", subsets=("norms",))
         found = perp.train_one(config, 0, Run(tmp_path / name.split(":")[0]))
         assert np.isfinite(found["perplexity"])
         assert found["sparsity"] == pytest.approx(60, abs=1.5)
+
+
+def tiny_opt():
+    """A model with the names of published arrays."""
+    draw = lambda *shape: np.random.default_rng(0).standard_normal(shape, np.float32)
+    width, made = 8, {"embed_tokens.weight": draw(11, 8), "embed_positions.weight": draw(6, 8)}
+    for norm in ("final_layer_norm", "layers.0.self_attn_layer_norm", "layers.0.final_layer_norm"):
+        made |= {f"{norm}.weight": np.ones(8, np.float32), f"{norm}.bias": draw(8)}
+    shapes = {f"self_attn.{n}_proj": (width, width) for n in ("q", "k", "v", "out")}
+    for name, shape in (shapes | {"fc1": (32, width), "fc2": (width, 32)}).items():
+        made[f"layers.0.{name}.weight"] = draw(*shape)
+        made[f"layers.0.{name}.bias"] = draw(shape[0])
+    return {f"model.decoder.{name}": array for name, array in made.items()}
+
+
+@pytest.mark.slow
+def test_files_of_an_opt_model_and_of_tokens_are_pruned_and_trained(tmp_path):
+    """A safetensors file, written by its format, and token numbers."""
+    header, body = {}, b""
+    for name, array in tiny_opt().items():
+        place = [len(body), len(body) + array.nbytes]
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": place}
+        body += array.tobytes()
+    text = json.dumps(header).encode()
+    weights, tokens = tmp_path / "opt.safetensors", tmp_path / "tokens.npy"
+    weights.write_bytes(len(text).to_bytes(8, "little") + text + body)
+    np.save(tokens, np.random.default_rng(0).integers(0, 11, 400))
+    config = replace(
+        SMOKE,
+        task="opt",
+        pruner="sparsegpt",
+        subsets=("norms", "mask_lora"),
+        vocabulary=11,
+        layers=1,
+        width=8,
+        context=4,
+        train=None,
+        weights=str(weights),
+        tokens=str(tokens),
+    )
+    found = perp.train_one(config, 0, Run(tmp_path / "run"))
+    dense = perp.train_one(replace(config, method="dense"), 0, Run(tmp_path / "dense"))
+    assert found["sparsity"] == pytest.approx(60, abs=1)
+    assert np.isfinite(found["perplexity"])
+    assert found["perplexity"] != dense["perplexity"]
 
 
 @pytest.mark.parametrize(
