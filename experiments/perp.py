@@ -1,6 +1,9 @@
 """PERP: a pruned network trained again in a fraction of its parameters (Zimmer et al., 2023).
 
-Expected (`small`, seeds 0 to 2): TODO
+Expected (`small`, seeds 0 to 2): all claims hold. Perplexity per character: dense 11.5; at 60 %
+without retraining 12.4, biases 11.8, norms 11.7, mask LoRA 11.6, all weights 11.6; at 70 % mask
+LoRA 11.8, LoRA that is masked only when it is merged 12.5. A published ResNet-20 falls from 80 to
+31 % at 80 % sparsity; the batch norms alone bring it to 67. About 8 minutes of one idle core.
 
     python -m experiments table perp --preset small
 
@@ -541,7 +544,19 @@ EXPERIMENT = Experiment(
     bench=bench,
     figure=figure,
     deviations=DEVIATIONS,
-    notes=(),
+    notes=(
+        "Perplexity is per character. `error_pruned` and `error_after` are the mean squared errors "
+        "of the blocks after pruning and after reconstruction, `sparsity` and `trained` percent of "
+        "the pruned weights and of all parameters; `trained` is 0 by blocks, which take turns.",
+        "What mask LoRA gains over the norms is less than the spread of the seeds, though of the "
+        "same sign in each. Wanda prunes whole weights of every output, 59.5 % where magnitude "
+        "prunes 60, so that its small lead without retraining says little.",
+        "Without pruning, training the norms takes the ResNet-20 from 80 to 84 %: so much of every "
+        "retrained row is getting used to the JPEG images. Measured from there norms recover 68 % "
+        "of the loss, not 74.",
+        "On images mask LoRA does not pass the norms within 30 steps, and its margin in the claim "
+        "is used up; the rates of full and mask LoRA there come from one or two trials.",
+    ),
 )
 
 if __name__ == "__main__":
