@@ -141,7 +141,7 @@ LOOKING = ("wanda", "wanda_matrix", "sparsegpt")
 SMALL = Config()
 MORE = Config(extended=True)
 SMOKE = Config(
-    layers=2,
+    layers=1,
     width=32,
     heads=2,
     context=8,
@@ -466,13 +466,19 @@ VISION_RATES: dict[tuple[str, ...], float] = {
 
 
 def _smoke_rows(config: Config) -> list[Row]:
-    """Every pruner, every subset, both methods, n:m, images."""
-    names, pruners = [*RATES], ("magnitude", "random", "wanda", "wanda_matrix", "sparsegpt")
+    """Every pruner, every subset in some union, both methods, n:m."""
+    pruners = ("magnitude", "random", "wanda", "wanda_matrix", "sparsegpt")
+    unions: tuple[tuple[Subset, ...], ...] = (
+        UNION,
+        ("head", "lora_prune"),
+        ("scale_lora",),
+        ("lora",),
+        ("full",),
+    )
     table = [Row("dense", replace(config, method="dense"))]
-    for i, name in enumerate(pruners):
-        own = replace(config, pruner=name, pattern=("unstructured", "2:4")[i % 2])
-        table += [_retrain_row(f"{name}: ", own), _retrain_row(f"{name}: ", own, names[i])]
-    table += [_retrain_row("magnitude: ", config, name) for name in names[len(pruners) :]]
+    for i, (name, own) in enumerate(zip(pruners, unions, strict=True)):
+        cut = replace(config, pruner=name, pattern=("unstructured", "2:4")[i % 2])
+        table += [_retrain_row(f"{name}: ", cut), _retrain_row(f"{name}: ", cut, *own)]
     return [*table, _by_blocks("sparsegpt", replace(config, pruner="sparsegpt"))]
 
 
