@@ -16,7 +16,16 @@ MAY_IMPORT = {
     "transforms": {"core", "models", "objectives"},
     "rules": {"core", "models", "objectives", "data"},
     "runtime": {"core", "data"},
-    "procedures": {"core", "models", "objectives", "rules", "transforms", "runtime", "data"},
+    "procedures": {
+        "core",
+        "models",
+        "objectives",
+        "rules",
+        "transforms",
+        "parametrizations",
+        "runtime",
+        "data",
+    },
 }
 
 

@@ -1,0 +1,163 @@
+"""Two trained members become one network of twice their width: MixtureGrowth.
+
+Pham, Teterwak, Nelson and Plummer, WACV 2024, arXiv 2311.04251. No data is looked at: the members
+are the diagonal blocks of every wide weight, the other blocks are new mixtures of their templates
+(`jaxlearn.parametrizations.templates`).
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxlearn.core import Key, PyTree, State, trees
+from jaxlearn.parametrizations.templates import BLOCKS, layout_of
+
+Mode = Literal["orthogonal", "copy", "zero", "random", "none"]
+MODES = ("orthogonal", "copy", "zero", "random", "none")
+
+
+def least_used(rows: jax.Array) -> jax.Array:
+    """The unit vector `c` with the smallest `|V c|`, for rows `V [n, K]`.
+
+    It is the last right singular vector of V: the direction least used so far. At most `K - 1` rows
+    leave one that is orthogonal to them; with more of them it is the least aligned. Its sign is
+    arbitrary; here its largest entry is positive.
+
+    Example:
+        >>> least_used(jnp.array([[1.0, 0.0], [2.0, 0.0]])).tolist()
+        [0.0, 1.0]
+    """
+    last = jnp.linalg.svd(rows, full_matrices=True)[2][-1]
+    return last * jnp.where(last[jnp.argmax(jnp.abs(last))] < 0, -1.0, 1.0)
+
+
+def grown_coefficients(
+    mode: Mode, rows: jax.Array, spare: jax.Array, key: Key, noise: float = 1.0
+) -> jax.Array:
+    """The coefficients `[4, K]` of all blocks: those of the members, then the new ones.
+
+    | mode | c_2 | c_3 |
+    |---|---|---|
+    | `orthogonal` | as it began | `noise` times `least_used` of c_0, c_1, c_2 |
+    | `copy` | `c_0 + noise N(0, 1)` | `c_1 + noise N(0, 1)` |
+    | `zero` | 0 | 0 |
+    | `random` | uniform in [0, 1) | uniform in [0, 1) |
+    | `none` | as it began | as it began |
+
+    Args:
+        mode: as said.
+        rows: `[2, K]`, trained.
+        spare: `[2, K]`, what c_2 and c_3 began as.
+        key: for `copy` and `random`.
+        noise: as said.
+
+    Raises:
+        ValueError: for another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode={mode!r} is none of {MODES}")
+    new = spare
+    if mode == "orthogonal":
+        seen = jnp.concatenate([rows, spare[:1]])
+        new = jnp.stack([spare[0], noise * least_used(seen)])
+    elif mode == "copy":
+        new = rows + noise * jax.random.normal(key, rows.shape, rows.dtype)
+    elif mode == "zero":
+        new = jnp.zeros_like(rows)
+    elif mode == "random":
+        new = jax.random.uniform(key, rows.shape, rows.dtype)
+    return jnp.concatenate([rows, new])
+
+
+def grow(
+    first: tuple[PyTree, PyTree],
+    second: tuple[PyTree, PyTree],
+    shapes: PyTree,
+    key: Key,
+    *,
+    mode: Mode = "orthogonal",
+    noise: float = 1.0,
+) -> tuple[PyTree, PyTree]:
+    """`(theta, frozen)` of `templates.wide` from those of the two members.
+
+    A leaf without templates, scale and shift of a norm, becomes the members' leaves one after the
+    other, see `concatenated`.
+
+    Args:
+        first: `(theta, frozen)` of `templates.member(0, K)`.
+        second: of `templates.member(1, K)`, of the same architecture.
+        shapes: parameters of the wide network or their shapes, as `jax.eval_shape` gives them.
+        key: for modes that draw.
+        mode: see `grown_coefficients`.
+        noise: likewise.
+
+    Raises:
+        ValueError: when the members differ in their layers, or do not fit the wide network.
+    """
+    (one, frozen), (two, other) = first, second
+    if jax.tree.map(jnp.shape, (one, frozen)) != jax.tree.map(jnp.shape, (two, other)):
+        raise ValueError("the members have different layers; both need the same architecture")
+    theta: PyTree = {"templates": {}, "coefficients": {}, "rest": {}}
+    leaves = {trees.path(keys): leaf for keys, leaf in jax.tree.leaves_with_path(shapes)}
+    if {*leaves} != {*one["templates"], *one["rest"]}:
+        raise ValueError(
+            f"the members have the parameters {sorted({*one['templates'], *one['rest']})}, the "
+            f"wide network {sorted(leaves)}"
+        )
+    for i, (path, leaf) in enumerate(leaves.items()):
+        if path in one["rest"]:
+            pair = (one["rest"][path], two["rest"][path])
+            theta["rest"][path] = concatenated(*pair, leaf.shape, path)
+            continue
+        sets = {"0": one["templates"][path], "1": two["templates"][path]}
+        blocks = BLOCKS[layout_of(sets["0"].shape[1:], leaf.shape)]
+        if (blocks == 4) != bool(frozen["spare"][path].size):
+            raise ValueError(f"{path} becomes {blocks} blocks, for which it was not made")
+        rows = jnp.stack([one["coefficients"][path], two["coefficients"][path]])
+        if frozen["spare"][path].size:
+            spare = jnp.stack([frozen["spare"][path], other["spare"][path]])
+            own = jax.random.fold_in(key, i)
+            rows = grown_coefficients(mode, rows, spare, own, noise)
+        theta["templates"][path], theta["coefficients"][path] = sets, rows
+    empty = jax.tree.map(lambda leaf: jnp.zeros(0, leaf.dtype), shapes)
+    return theta, {"shapes": empty}
+
+
+FILL = {"scale": 1.0, "var": 1.0}
+"""What channels of no member have in a grown norm; 0 for shift and mean."""
+
+
+def concatenated(
+    first: jax.Array, second: jax.Array, shape: tuple[int, ...], path: str
+) -> jax.Array:
+    """The channels of member 0, then those of member 1; if there are more, neutral ones between.
+
+    Raises:
+        ValueError: when there are fewer channels than the members have.
+
+    Example:
+        >>> concatenated(jnp.array([1.0]), jnp.array([2.0]), (3,), "norm/scale").tolist()
+        [1.0, 1.0, 2.0]
+    """
+    missing = shape[-1] - first.shape[-1] - second.shape[-1]
+    if missing < 0:
+        raise ValueError(f"{path} has {shape[-1]} channels, fewer than those of both members")
+    fill = FILL.get(path.split("/")[-1], 0.0)
+    between = jnp.full((*first.shape[:-1], missing), fill, first.dtype)
+    return jnp.concatenate([first, between, second], -1)
+
+
+def grown_state(first: State, second: State, shapes: State) -> State:
+    """Running statistics of the wide network: the members' one after the other.
+
+    Args:
+        first: lasting collections of member 0, such as `batch_stats`.
+        second: of member 1.
+        shapes: those of the wide network, or their shapes.
+    """
+
+    def join(keys, wide: jax.Array, one: jax.Array, two: jax.Array) -> jax.Array:
+        return concatenated(one, two, wide.shape, trees.path(keys))
+
+    return jax.tree.map_with_path(join, shapes, first, second)
