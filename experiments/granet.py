@@ -34,7 +34,7 @@ from jaxlearn.models.vgg import vgg
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 from jaxlearn.transforms.gmp import gmp
 from jaxlearn.transforms.granet import granet
 from jaxlearn.transforms.prune_at_init import prune_at_init
@@ -305,7 +305,7 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
 def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, float]]:
     data = load(config.dataset, train=config.train, test=config.test)
     streams = [batches(data.train, config.batch, seed=seed) for seed in seeds]
-    feed = stacked(streams)
+    feed = own_rows(stacked(streams))
     steps = config.epochs * streams[0].steps_per_epoch
     learner = rule(config)
     sparse = partial(transform, config, steps)
@@ -318,7 +318,7 @@ def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, f
 
     def until(end: int, state: TrainState, folder: Path) -> TrainState:
         options = {"workdir": folder, "progress": run.progress, "name": config.method}
-        return fit(step, state, feed, steps=end, **options).state
+        return fit(step, state, feed, steps=end, mesh=every_device(), **options).state
 
     if not config.prune_at:
         state = until(steps, state, home)

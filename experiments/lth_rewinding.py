@@ -34,7 +34,7 @@ from jaxlearn.procedures.magnitude_pruning import prune_globally, prune_layerwis
 from jaxlearn.procedures.rewinding import iterative_pruning, subnetwork
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 from jaxlearn.transforms.sparsity import check_zeros, density, masks
 
 DEVIATIONS = (
@@ -198,7 +198,7 @@ def _lab(config: Config, seeds: tuple[int, ...]) -> Lab:
     judge = evaluator(learner.predict, {"accuracy": _correct}, padded(data.test, 1000))
     accuracy = lambda state: 100 * judge(state)["accuracy"]
     accuracies = lambda states: [accuracy(seed_of(states, i)) for i in range(len(seeds))]
-    feed = lambda order: stacked([stream(seed, order) for seed in seeds])
+    feed = lambda order: own_rows(stacked([stream(seed, order) for seed in seeds]))
     return Lab(learner, tx, dense, step, steps, feed, accuracies, accuracy)
 
 
@@ -223,7 +223,7 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
 
 def _chain(config: Config, seeds: list[int], run: Run) -> dict[str, list[float]]:
     lab, home = _lab(_shared(config), tuple(seeds)), run.folder(seeds)
-    quiet = {"progress": run.progress, "name": config.method}
+    quiet = {"progress": run.progress, "name": config.method, "mesh": every_device()}
     feed = lab.feed(0)
     start = lab.dense
     if config.rewind:

@@ -54,7 +54,7 @@ from jaxlearn.procedures.pruning import (
 )
 from jaxlearn.procedures.reconstruct import Local, Reconstructed, reconstruct
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import data_mesh, evaluator, fit
+from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
 DEVIATIONS = (
     "`small`: an OPT of three layers of width 64, trained for 400 steps on tiny Shakespeare as "
@@ -343,9 +343,9 @@ def retrained(config: Config, seed: int, run: Run, start: TrainState) -> TrainSt
     return fit(
         make_step(rule_of(config), transform_of(config)),
         start,
-        feed,
+        own_rows(feed),
         steps=config.steps,
-        mesh=data_mesh() if len(jax.devices()) > 1 else None,
+        mesh=every_device(),
         chunk=min(20, config.steps),
         workdir=run.folder(seed),
         config=asdict(config) | {"seed": seed},
@@ -467,7 +467,7 @@ VISION_RATES: dict[tuple[str, ...], float] = {
 
 def _smoke_rows(config: Config) -> list[Row]:
     """Every pruner, every subset in some union, both methods, n:m."""
-    pruners = ("magnitude", "random", "wanda", "wanda_matrix", "sparsegpt")
+    pruners: tuple[PrunerName, ...] = ("magnitude", "random", "wanda", "wanda_matrix", "sparsegpt")
     unions: tuple[tuple[Subset, ...], ...] = (
         UNION,
         ("head", "lora_prune"),
