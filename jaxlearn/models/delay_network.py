@@ -55,13 +55,15 @@ class Synapses(linen.Module):
     rounded: bool = True
     bump: Bump = "gauss"
     filtered: float | None = None
+    dropout: float = 0.0
 
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, T, inputs]` to `[batch, T + (length - 1) // 2, features]`."""
         if self.filtered is not None:
             currents = SynapseFilterSequence(self.filtered, learned=True)(jnp.moveaxis(x, 1, 0))
-            x = jnp.moveaxis(currents, 0, 1)
+            drop = linen.Dropout(self.dropout, broadcast_dims=(0,))
+            x = jnp.moveaxis(drop(currents, deterministic=not train), 0, 1)
         if self.synapse == "dense taps":
             return DenseTaps(self.features, self.length)(x)
         return DelayedLinear(
@@ -167,12 +169,14 @@ def delay_blocks(
     neuron = delay_neuron(tau)
     # what comes from outside is no spike train, so the first layer has no filter
     first = Synapses(classes, length, synapse, sigma, count, rounded, bump)
-    later = first.clone(filtered=filtered)
+    # a filter wants spikes of 0 and 1: what dropout scales up would make its leak negative
+    behind, before = (0.0, dropout) if filtered is None else (dropout, 0.0)
+    later = first.clone(filtered=filtered, dropout=behind)
     kinds = [first, *[later] * len(widths)]
     *synapses, last = (
         kind.clone(features=width) for kind, width in zip(kinds, [*widths, classes], strict=True)
     )
-    hidden = [SpikingLayer(part, neuron, dropout, sync, layer) for part in synapses]
+    hidden = [SpikingLayer(part, neuron, before, sync, layer) for part in synapses]
     return [from_linen(layer) for layer in [*hidden, Readout(last, neuron, answer)]]
 
 

@@ -163,3 +163,16 @@ def test_other_neurons_fire_by_their_own_rule(layer):
     np.testing.assert_array_equal(found, expected)
     learned = [path for path, _ in jax.tree.leaves_with_path(params) if path[-1].key == "w"]
     assert len(learned) == (layer is ParametricLifSequence)
+
+
+def test_filters_get_spikes_that_no_dropout_has_scaled():
+    """Spikes of 2 would make a filter's leak a growth; so dropout comes behind the filter."""
+    first, last = delay_blocks(5, (6,), 7, tau=1.5, dropout=0.5, filtered=0.5)
+    model = stack([first, last])
+    params, state = model.init(KEY, X)
+    train = {"train": True, "key": jax.random.key(1)}
+    spikes, _ = first.apply(params["0"], trees.part(state, "0"), X, **train)
+    assert set(np.unique(spikes)) == {0.0, 1.0}
+    dropped, _ = model.apply(params, state, X, **train)
+    whole, _ = model.apply(params, state, X, train=True, key=jax.random.key(2))
+    assert not np.allclose(dropped, whole)
