@@ -1,11 +1,11 @@
 """Lottery tickets by rewinding: iterative magnitude pruning, its controls, and its stability.
 
-Expected (preset `small`, LeNet-300-100 on 20,000 images of Fashion-MNIST, pruned to 2.8 % of the
-weights): at every rewind point tickets end at least a point of accuracy above random masks with the
-same counts in every layer, and above their own masks with new initial weights; two trainings of a
-ticket, and a ticket and its dense network, end closer together than those of random masks, and
-closer the later the rewind point. Some 43,000 steps of three seeds together, about a quarter of an
-hour on two cores.
+Expected (`small`, LeNet-300-100 on 20,000 images of Fashion-MNIST, pruned to 2.8 % of the weights,
+seeds 0 to 2): the dense network 83.2 %, tickets 82.0, 82.1 and 81.7 rewound to step 0, 40 and 160,
+random masks with the same counts 74, tickets with new weights 76; one shot 80.3, learning-rate
+rewinding 84.6. Distances of two trainings are a fifth to a half of those of random masks. Nine of
+eleven claims hold: that the distance by data order falls with k does not show at this size. 11
+minutes of one core.
 
     python -m experiments table lth-rewinding --preset small
 

@@ -44,9 +44,10 @@ def panel(
     if published:
         axes.plot(*zip(*published, strict=True), "kx", label="paper")
         axes.legend(fontsize="small")
-    axes.margins(x=0.25)  # before the left end is set, which keeps the right one as it is
+    axes.margins(x=0.25)
     low, high = min(means), max(means)
     if low > 0.5 * high:
-        axes.set_xlim(low - 0.6 * (high - low) - max(stds) - 0.01 * high, None)
+        left = low - 0.6 * (high - low) - max(stds) - 0.01 * high
+        axes.set_xlim(left, high + max(stds) + 0.25 * (high - left))
     axes.bar_label(drawn, fmt="%.3g", padding=4, fontsize="small")
     axes.set_xlabel(label)
