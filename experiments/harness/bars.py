@@ -49,5 +49,10 @@ def panel(
     if low > 0.5 * high:
         left = low - 0.6 * (high - low) - max(stds) - 0.01 * high
         axes.set_xlim(left, high + max(stds) + 0.25 * (high - left))
-    axes.bar_label(drawn, fmt="%.3g", padding=4, fontsize="small")
+    axes.bar_label(
+        drawn,
+        fmt=lambda value: f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}",
+        padding=4,
+        fontsize="small",
+    )
     axes.set_xlabel(label)

@@ -39,7 +39,7 @@ for ((left = processes; left > 0; left--)); do
       echo "process $i ended with status $code; its last lines (all in $logs/process-$i.log):" >&2
       tail -n 5 "$logs/process-$i.log" >&2
       end_all
-      (sleep 50 && kill -KILL "${running[@]}") 2>/dev/null &
+      (sleep 50 && kill -KILL "${running[@]}") >/dev/null 2>&1 &
       killer=$!
     fi
     [ "$code" -gt "$status" ] && [ "$status" -lt 2 ] && status=$code

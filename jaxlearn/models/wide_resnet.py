@@ -82,7 +82,7 @@ def wide_resnet(
         >>> model, images = stack(wide_resnet(10, 1, 10)), jax.numpy.ones((1, 8, 8, 3))
         >>> params, state = jax.eval_shape(model.init, jax.random.key(0), images)
         >>> sum(leaf.size for leaf in jax.tree.leaves(params))
-        77776
+        77840
     """
     blocks, left = divmod(depth - 4, 6)
     widths = [width * channels for channels in (16, 32, 64)]

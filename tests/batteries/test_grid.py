@@ -13,7 +13,7 @@ import pytest
 
 from jaxlearn.core import FROZEN, make_state, make_step, reparametrize
 from jaxlearn.models.tiny import tiny_batch
-from jaxlearn.transforms.sparsity import masks
+from jaxlearn.transforms.sparsity import mask_params, masks
 from tests.batteries.discover import PARAMETRIZATIONS, RULES, TRANSFORMS
 
 CELLS = sorted(itertools.product(RULES, PARAMETRIZATIONS, TRANSFORMS))
@@ -37,6 +37,7 @@ def check(rule_name: str, parametrization_name: str, transform_name: str) -> Non
     rule = reparametrize(RULES[rule_name], PARAMETRIZATIONS[parametrization_name])
     tx, batch = TRANSFORMS[transform_name], tiny_batch()
     state = jax.jit(lambda key: make_state(rule, tx, key, batch))(jax.random.key(0))
+    state = state._replace(params=mask_params(state.params, state.opt_state))
     frozen = jax.tree.map(np.asarray, state.state[FROZEN])
     step, losses = jax.jit(make_step(rule, tx)), []
     for _ in range(STEPS):

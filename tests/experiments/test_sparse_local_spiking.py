@@ -61,7 +61,10 @@ def test_operations_are_those_of_a_walk_over_all_spikes(batch):
     np.testing.assert_allclose(found["firing"], 100 * fired / (6 * 3 * 16), rtol=1e-5)
 
 
-@pytest.mark.parametrize("teacher", experiment.TEACHERS)
+@pytest.mark.parametrize(
+    "teacher",
+    [t if t == "greedy" else pytest.param(t, marks=pytest.mark.slow) for t in experiment.TEACHERS],
+)
 def test_heads_stay_dense_and_the_network_gets_its_share(teacher, batch):
     config = replace(SMALL, teacher=teacher, density=0.1)
     rule, tx = experiment.rule_of(config), experiment.transform_of(config, 40)

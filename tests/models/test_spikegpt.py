@@ -35,7 +35,10 @@ def lively(**options):
     return blocks, jax.tree.map_with_path(louder, params), trees.lasting(state)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("spikegpt", "rwkv") else pytest.param(n, marks=pytest.mark.slow) for n in VARIANTS],
+)
 def test_identity_3_streaming_equals_reading_at_once(name):
     blocks, params, state = lively(**VARIANTS[name])
     read = jax.jit(stack(blocks).apply)

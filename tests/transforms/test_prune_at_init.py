@@ -32,7 +32,7 @@ def test_every_seed_gets_the_masks_of_its_own_weights_and_keeps_them(name):
     tx = prune_at_init(optax.sgd(0.1, 0.9), score, density=0.2, rounds=rounds)
     states, step = over_seeds(RULE, lambda key: tx, (0, 1), BATCH)
     first = masks(states.opt_state)
-    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), BATCH)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf], 1), BATCH)
     step, losses = jax.jit(step), []
     for _ in range(30):
         states, metrics = step(states, both)
