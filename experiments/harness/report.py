@@ -30,7 +30,7 @@ ul.claims li { margin: .4rem 0; padding-left: 1.2rem; text-indent: -1.2rem; }
 .failed::first-letter { color: #c62828; }
 .small { font-size: .85rem; opacity: .75; }
 img { max-width: 100%; background: white; }
-nav a { margin-right: .75rem; white-space: nowrap; }
+nav { display: flex; flex-wrap: wrap; gap: .25rem .75rem; }
 </style>
 </head>
 <body>
