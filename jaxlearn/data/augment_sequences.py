@@ -61,18 +61,19 @@ def cut_mix(longest: float, chance: float = 0.5) -> Augment:
 
     CutMix (Yun et al., ICCV 2019) along time. With probability `chance` a span of 0 to
     `longest * T` frames comes from the neighbour in the batch, the last one's being the first, and
-    the batch says what is in it now: `"partner_labels"` and, per example, `"share"`, the share of
-    frames that are its own (1 where nothing was put). `objectives.mixed_cross_entropy` reads them.
-    Batches are shuffled, so a neighbour is any example; on several devices, or in microbatches,
-    it is the neighbour there.
+    the batch says what is in it now as `data.cutmix` does: `"partner"`, labels and index of the
+    other sequence, and `"mix"`, per example the share of frames that are its own (1 where nothing
+    was put). Batches are shuffled, so a neighbour is any example; on several devices, or in
+    microbatches, it is the neighbour there.
 
     Raises:
         ValueError: when `chance` or `longest` is not between 0 and 1.
 
     Example:
         >>> x, labels = jnp.arange(2.0)[:, None, None] * jnp.ones((2, 4, 1)), jnp.array([0, 1])
-        >>> mixed = cut_mix(1.0, 1.0)({"inputs": x, "labels": labels}, jax.random.key(1))
-        >>> float(mixed["inputs"][1].mean()) == float(mixed["share"][1])
+        >>> batch = {"inputs": x, "labels": labels, "index": labels}
+        >>> mixed = cut_mix(1.0, 1.0)(batch, jax.random.key(1))
+        >>> float(mixed["inputs"][1].mean()) == float(mixed["mix"][1])
         True
     """
     _check(chance)
@@ -92,8 +93,8 @@ def cut_mix(longest: float, chance: float = 0.5) -> Augment:
         there = jax.vmap(taken)(keys.each_example(key, batch))
         return batch | {
             "inputs": jnp.where(there[..., None], jnp.roll(x, -1, 0), x),
-            "partner_labels": jnp.roll(batch["labels"], -1, 0),
-            "share": 1 - there.mean(1, dtype=jnp.float32),
+            "partner": {name: jnp.roll(batch[name], -1, 0) for name in ("labels", "index")},
+            "mix": 1 - there.mean(1, dtype=jnp.float32),
         }
 
     return augment

@@ -99,20 +99,30 @@ def shard(whole: Batches, process_index: int, process_count: int) -> Batches:
     The parts put end to end are the global batch, so the training does not depend on how many
     processes share it. "context" stays whole.
     """
-    size, left = divmod(whole.batch_size, process_count)
-    if left or not 0 <= process_index < process_count:
-        raise ValueError(
-            f"process {process_index} of {process_count} cannot take its part of a batch of "
-            f"{whole.batch_size}; the batch size has to be a multiple of the process count"
-        )
+    own = own_slice(whole.batch_size, process_index, process_count)
 
     def at(step: int) -> Batch:
         batch = whole(step)
         if (found := count(batch)) != whole.batch_size:
             raise ValueError(f"batch of {found} at step {step}, not {whole.batch_size}; drop_last")
-        return take(batch, slice(process_index * size, (process_index + 1) * size))
+        return take(batch, own)
 
-    return Batches(at, size, whole.steps_per_epoch)
+    return Batches(at, own.stop - own.start, whole.steps_per_epoch)
+
+
+def own_slice(size: int, process_index: int, process_count: int) -> slice:
+    """Which of `size` examples are part `process_index` of `process_count` equal parts.
+
+    >>> own_slice(8, 1, 4)
+    slice(2, 4, None)
+    """
+    part, left = divmod(size, process_count)
+    if left or not 0 <= process_index < process_count:
+        raise ValueError(
+            f"process {process_index} of {process_count} cannot take its part of a batch of "
+            f"{size}; the batch size has to be a multiple of the process count"
+        )
+    return slice(process_index * part, (process_index + 1) * part)
 
 
 def padded(arrays: Batch, batch_size: int) -> list[Batch]:

@@ -68,20 +68,21 @@ def cross_entropy_with_mse(alpha: float, target: str | float = 1.0) -> Objective
 def mixed_cross_entropy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
     """Cross-entropy where examples may be made of two: `mean(a CE(y) + (1 - a) CE(y'))`.
 
-    CutMix, Yun et al., ICCV 2019, section 3.1: y is `batch["labels"]`, y' `batch["partner_labels"]`
-    and a `batch["share"]`, `[batch]` each. For a batch without partners it is `cross_entropy`.
+    CutMix, Yun et al., ICCV 2019, section 3.1: y is `batch["labels"]`, y' the `"labels"` of
+    `batch["partner"]` and a `batch["mix"]`, `[batch]` each. For a batch without partners it is
+    `cross_entropy`.
 
     Example:
-        >>> batch = {"labels": jnp.array([0]), "partner_labels": jnp.array([1])}
-        >>> loss, _ = mixed_cross_entropy(jnp.zeros((1, 4)), batch | {"share": jnp.array([0.25])})
+        >>> batch = {"labels": jnp.array([0]), "partner": {"labels": jnp.array([1])}}
+        >>> loss, _ = mixed_cross_entropy(jnp.zeros((1, 4)), batch | {"mix": jnp.array([0.25])})
         >>> bool(jnp.isclose(loss, jnp.log(4)))
         True
     """
     loss, metrics = cross_entropy(logits, batch)
-    if "partner_labels" not in batch:
+    if "mix" not in batch:
         return loss, metrics
-    share, losses = batch["share"], optax.softmax_cross_entropy_with_integer_labels
-    own, other = (losses(logits, batch[name]) for name in ("labels", "partner_labels"))
+    share, losses = batch["mix"], optax.softmax_cross_entropy_with_integer_labels
+    own, other = (losses(logits, part["labels"]) for part in (batch, batch["partner"]))
     loss = weighted_mean(share * own + (1 - share) * other, batch)
     return loss, metrics | {"loss": loss}
 

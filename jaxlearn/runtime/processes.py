@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxlearn.core import trees
 from jaxlearn.core.contracts import Batch
+from jaxlearn.data.batches import count, own_slice, take
 
 COORDINATOR = "JAXLEARN_COORDINATOR"
 PROCESSES = "JAXLEARN_PROCESSES"
@@ -88,19 +88,13 @@ def own_rows(whole: Callable[[int], Batch]) -> Callable[[int], Batch]:
     Raises:
         ValueError: while taking, when the processes cannot share a batch evenly.
     """
-    count, index = jax.process_count(), jax.process_index()
-    if count == 1:
+    index, processes = jax.process_index(), jax.process_count()
+    if processes == 1:
         return whole
 
     def at(step: int) -> Batch:
         batch = whole(step)
-        size, left = divmod(trees.batch_size(batch), count)
-        if left:
-            raise ValueError(
-                f"a batch of {size * count + left} does not divide over {count} processes; "
-                f"use a multiple of {count}"
-            )
-        return trees.over_examples(lambda leaf: leaf[index * size : (index + 1) * size], batch)
+        return take(batch, own_slice(count(batch), index, processes))
 
     return at
 

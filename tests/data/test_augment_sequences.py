@@ -52,8 +52,8 @@ def test_cut_mix_takes_the_same_frames_of_the_neighbour_and_says_how_many():
     other = np.roll(own, -1, 0)
     foreign = (x == other).all(2)
     np.testing.assert_array_equal(np.where(foreign[..., None], other, own), x)
-    np.testing.assert_allclose(mixed["share"], 1 - foreign.mean(1), atol=1e-6)
-    np.testing.assert_array_equal(mixed["partner_labels"], np.roll(np.arange(400), -1))
+    np.testing.assert_allclose(mixed["mix"], 1 - foreign.mean(1), atol=1e-6)
+    np.testing.assert_array_equal(mixed["partner"]["labels"], np.roll(np.arange(400), -1))
     assert foreign.sum(1).max() == 6
     assert foreign.any(1).mean() == pytest.approx(0.75 * 6 / 7, abs=0.06)
 
@@ -64,7 +64,7 @@ def test_what_happens_to_an_example_does_not_depend_on_its_place():
     change = mask_time_and_neurons(5, 3, 0.9)
     found, there = (np.asarray(change(b, KEY)["inputs"]) for b in (batch, moved))
     np.testing.assert_array_equal(found[order], there)
-    spans = [np.asarray(cut_mix(0.5, 1.0)(b, KEY)["share"]) for b in (batch, moved)]
+    spans = [np.asarray(cut_mix(0.5, 1.0)(b, KEY)["mix"]) for b in (batch, moved)]
     np.testing.assert_array_equal(spans[0][order], spans[1])
     assert (found != np.asarray(change(batch, jax.random.key(1))["inputs"])).any()
 
@@ -94,7 +94,7 @@ def test_the_mixed_loss_is_the_cross_entropy_of_the_mixed_label():
     z = np.asarray(logits, np.float64)
     log_share = z - np.log(np.exp(z).sum(1, keepdims=True))
     expected = -np.mean(np.asarray(batch["weight"]) * (target * log_share).sum(1))
-    mixed = batch | {"partner_labels": jnp.asarray(partner), "share": jnp.asarray(share)}
+    mixed = batch | {"partner": {"labels": jnp.asarray(partner)}, "mix": jnp.asarray(share)}
     loss, metrics = mixed_cross_entropy(logits, mixed)
     assert float(loss) == float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
     assert mixed_cross_entropy(logits, batch)[0] == cross_entropy(logits, batch)[0]

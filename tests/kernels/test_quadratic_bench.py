@@ -18,11 +18,6 @@ def test_minimal_bytes_are_the_sizes_of_what_comes_and_goes():
     assert bench.minimal_bytes(TINY, 2, gradient=True) == size(x, x, dy, branches, branches)
 
 
-def test_deviation_is_relative_and_of_the_worst_leaf():
-    a, b = jnp.array([3.0, 4.0]), jnp.array([3.0, 4.1])
-    assert abs(bench.deviation((a, b), (a, a)) - 0.02) < 1e-6
-
-
 @pytest.mark.slow
 def test_report_has_a_line_per_part_and_implementation():
     for part in bench.PARTS:

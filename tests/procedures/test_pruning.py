@@ -166,7 +166,7 @@ def test_every_layer_gets_the_same_sparsity_and_nothing_else_is_touched():
         (lambda: unstructured(1.0), "sparsity must be in"),
         (lambda: row_wise(-0.1), "sparsity must be in"),
         (lambda: n_of_m(4, 4), "needs 0 < n < m"),
-        (lambda: n_of_m(2, 4)(jnp.ones((6, 2))), "groups of 4, found 6"),
+        (lambda: n_of_m(2, 4)(jnp.ones((6, 2))), "2 of 4 does not fit an axis of 6"),
         (lambda: sparsegpt(unstructured(0.5), block=8, group=3), "has to divide block"),
         (lambda: wanda(row_wise(0.5)).prune(WEIGHT, None, KEY), "needs the inputs"),
         (lambda: sparsegpt(row_wise(0.5)).prune(WEIGHT, None, KEY), "needs the inputs"),

@@ -5,6 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxlearn.transforms.sparsity import structured
+from jaxlearn.transforms.sparsity.keep import largest_per_output
+from jaxlearn.transforms.sparsity.select import largest
+
 Choice = Callable[[jax.Array], jax.Array]
 
 
@@ -29,11 +33,8 @@ def unstructured(sparsity: float, *, parity: bool = False) -> Choice:
     _check(sparsity)
 
     def choose(scores: jax.Array) -> jax.Array:
-        flat = scores.ravel()
-        cut = int(sparsity * flat.size)
-        if parity:
-            return scores > jnp.sort(flat)[cut]
-        return (_ranks(flat) >= cut).reshape(scores.shape)
+        kept = scores.size - int(sparsity * scores.size)
+        return largest([scores], kept, [jnp.ones(scores.shape, bool)], strict=parity)[0]
 
     return choose
 
@@ -49,7 +50,7 @@ def row_wise(sparsity: float) -> Choice:
         [[False, True], [True, False]]
     """
     _check(sparsity)
-    return lambda scores: _ranks(scores, 0) >= int(sparsity * len(scores))
+    return lambda scores: largest_per_output(scores, len(scores) - int(sparsity * len(scores)))
 
 
 def n_of_m(n: int, m: int) -> Choice:
@@ -65,18 +66,7 @@ def n_of_m(n: int, m: int) -> Choice:
     if not 0 < n < m:
         raise ValueError(f"n:m needs 0 < n < m, found {n}:{m}")
 
-    def choose(scores: jax.Array) -> jax.Array:
-        if len(scores) % m:
-            raise ValueError(f"{n}:{m} needs inputs in groups of {m}, found {len(scores)} inputs")
-        groups = scores.reshape(-1, m, *scores.shape[1:])
-        return (_ranks(groups, 1) >= n).reshape(scores.shape)
-
-    return choose
-
-
-def _ranks(scores: jax.Array, axis: int = 0) -> jax.Array:
-    """The place of every score when sorted; of equal ones the earlier has the lower."""
-    return jnp.argsort(jnp.argsort(scores, axis, stable=True), axis, stable=True)
+    return lambda scores: structured.n_of_m(scores, m - n, m)
 
 
 def _check(sparsity: float) -> None:

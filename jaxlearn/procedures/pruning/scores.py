@@ -10,6 +10,7 @@ from jaxlearn.core import Key
 from jaxlearn.procedures.pruning.choices import Choice
 from jaxlearn.procedures.pruning.inputs import Inputs
 from jaxlearn.procedures.pruning.prune import Pruner
+from jaxlearn.transforms.sparsity import scores
 
 
 def magnitude(choice: Choice) -> Pruner:
@@ -49,7 +50,7 @@ def wanda(choice: Choice) -> Pruner:
         if inputs is None:
             raise ValueError("wanda needs the inputs of the layer; see linear_inputs")
         norms = jnp.sqrt(jnp.diagonal(inputs.gram) / inputs.sequences)
-        return _keep(weight, choice(jnp.abs(weight) * norms[:, None]))
+        return _keep(weight, choice(scores.wanda(weight, norms)))
 
     return Pruner(pruned, looks=True)
 

@@ -62,9 +62,13 @@ def keep_per_output(score: jax.Array, density: float) -> jax.Array:
         Array([[False,  True],
                [ True, False]], dtype=bool)
     """
-    rows = math.prod(score.shape[:-1])
-    each = partial(_first, count=budget(rows, density))
-    return jax.vmap(each, -1, -1)(score.reshape(rows, -1)).reshape(score.shape)
+    return largest_per_output(score, budget(math.prod(score.shape[:-1]), density))
+
+
+def largest_per_output(score: jax.Array, count: int) -> jax.Array:
+    """The mask of one layer `[inputs, ..., outputs]` with `count` entries per output."""
+    rows = score.reshape(-1, score.shape[-1])
+    return jax.vmap(partial(_first, count=count), -1, -1)(rows).reshape(score.shape)
 
 
 def _first(score: jax.Array, count: int) -> jax.Array:

@@ -92,7 +92,7 @@ def grasp(gradient: Callable[[Params], PyTree]) -> Score:
     return score
 
 
-def wanda(weight: jax.Array, inputs: jax.Array) -> jax.Array:
+def wanda(weight: jax.Array, norms: jax.Array) -> jax.Array:
     """`|w_ij| ||x_i||_2`: weights of one layer by the size of what they multiply.
 
     Sun et al., "A simple and effective pruning approach for large language models", ICLR 2024,
@@ -100,20 +100,19 @@ def wanda(weight: jax.Array, inputs: jax.Array) -> jax.Array:
 
     Args:
         weight: `[inputs, outputs]`.
-        inputs: `[..., inputs]` of the layer, for some calibration examples.
+        norms: `[inputs]`, of each input over some calibration examples, up to a common factor.
 
     Raises:
         ValueError: when they do not fit.
 
     Example:
-        >>> wanda(jnp.array([[1.0], [-3.0]]), jnp.array([[3.0, 0.0], [4.0, 1.0]]))
+        >>> wanda(jnp.array([[1.0], [-3.0]]), jnp.array([5.0, 1.0]))
         Array([[5.],
                [3.]], dtype=float32)
     """
-    if weight.ndim != 2 or inputs.shape[-1] != weight.shape[0]:
+    if weight.ndim != 2 or norms.shape != weight.shape[:1]:
         raise ValueError(
-            f"wanda needs a weight [inputs, outputs] and inputs [..., inputs], found "
-            f"{weight.shape} and {inputs.shape}"
+            f"wanda needs a weight [inputs, outputs] and norms [inputs], found {weight.shape} and "
+            f"{norms.shape}"
         )
-    norm = jnp.sqrt(jnp.sum(jnp.square(inputs.reshape(-1, inputs.shape[-1])), 0))
-    return jnp.abs(weight) * norm[:, None]
+    return jnp.abs(weight) * norms[:, None]

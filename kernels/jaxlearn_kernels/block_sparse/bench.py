@@ -10,7 +10,6 @@ the time of the dense product over it, its products in 10^9, and the deviation f
 runs. Exit status 1: a deviation above the tolerance.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -21,8 +20,7 @@ import jax.numpy as jnp
 
 from jaxlearn_kernels.block_sparse import Implementation, block_sparse_matmul
 from jaxlearn_kernels.block_sparse.shapes import BENCH, Shape
-from jaxlearn_kernels.lif.bench import medians
-from jaxlearn_kernels.quadratic.bench import deviation
+from jaxlearn_kernels.comparison import compared, report
 
 TOLERANCE = 1e-2  # products of float32 are rounded to fewer bits on accelerators
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05)
@@ -59,33 +57,20 @@ def whole(name: Implementation | None, x, w, mask, dy):
 
 def bench_share(shape: Shape, share: float, runs: int) -> Iterator[dict[str, Any]]:
     """One row per implementation."""
-    arguments = jax.block_until_ready(arguments_of(shape, share, jnp.float32))
-    compiled: dict[str, Any] = {
-        label: jax.jit(partial(whole, name)).lower(*arguments).compile()
-        for label, name in IMPLEMENTATIONS.items()
-    }
-    results = {label: run(*arguments) for label, run in compiled.items()}
-    times = medians(compiled, arguments, runs)
-    for label in compiled:
-        row = {"size": shape.name, "share": share, "device": jax.devices()[0].device_kind}
-        row |= {"implementation": label, "ms": round(times[label], 4)}
-        row["over_reference"] = round(times["reference"] / times[label], 2)
-        row["gigaflop"] = products(shape, arguments[2]) / 1e9
-        row["deviation"] = deviation(results[label], results["reference"])
-        yield row
+    arguments = arguments_of(shape, share, jnp.float32)
+    functions = {label: partial(whole, name) for label, name in IMPLEMENTATIONS.items()}
+    own = {"size": shape.name, "share": share, "gigaflop": products(shape, arguments[2]) / 1e9}
+    for row in compared(functions, arguments, runs):
+        yield own | row
 
 
 def main(arguments: list[str]) -> int:
     """Print the rows; 0, or 1 if a result deviates from the reference."""
-    quick = "--quick" in arguments
-    shapes, runs = (BENCH[:1], 3) if quick else (BENCH, 10)
-    worst = 0.0
-    for shape in shapes:
-        for share in SHARES:
-            for row in bench_share(shape, share, runs):
-                print(json.dumps(row), flush=True)
-                worst = max(worst, row["deviation"])
-    return int(worst > TOLERANCE)
+    shapes, runs = (BENCH[:1], 3) if "--quick" in arguments else (BENCH, 10)
+    return report(
+        (row for shape in shapes for share in SHARES for row in bench_share(shape, share, runs)),
+        TOLERANCE,
+    )
 
 
 if __name__ == "__main__":

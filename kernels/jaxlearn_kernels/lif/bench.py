@@ -7,15 +7,14 @@
 Median of interleaved runs on the default device; bytes are what the algorithm has to move.
 """
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from jaxlearn_kernels.comparison import medians
 from jaxlearn_kernels.lif import Implementation, Neuron, lif
 from jaxlearn_kernels.lif.shapes import BENCH, Shape
 
@@ -30,18 +29,6 @@ def minimal_bytes(elements: int, itemsize: int, *, gradient: bool) -> int:
     (8, 24)
     """
     return elements * (4 * itemsize + 8 if gradient else 2 * itemsize)
-
-
-def medians(functions: dict[str, Callable], arguments: tuple, runs: int) -> dict[str, float]:
-    """Median milliseconds of each function, runs interleaved, after one warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for run in range(runs + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function(*arguments))
-            if run:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def gradient(layer: Callable) -> Callable:

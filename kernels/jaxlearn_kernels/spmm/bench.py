@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlearn_kernels.lif.bench import medians
+from jaxlearn_kernels.comparison import deviation, medians
 from jaxlearn_kernels.spmm import Epilogue, Implementation, Sparse, pallas_gpu, spmm
 from jaxlearn_kernels.spmm.shapes import BENCH, Shape, random_graph
 
@@ -110,20 +110,6 @@ def compile_part(part: str, name: Implementation | None, arguments: tuple) -> Ca
     finally:
         if library:
             jax.config.update(FLAG, False)
-
-
-def deviation(found: Any, expected: Any) -> float:
-    """Length of the difference of two trees over that of the expected one, worst leaf.
-
-    Not the largest element: a value that rounding moves across the corner of the ReLU has another
-    gradient, rightly.
-    """
-
-    def of_leaf(a: jax.Array, b: jax.Array) -> float:
-        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-        return float(jnp.linalg.norm(a - b) / (jnp.linalg.norm(b) + 1e-30))
-
-    return max(map(of_leaf, jax.tree.leaves(found), jax.tree.leaves(expected)))
 
 
 def same_bits(first: Any, second: Any) -> bool:

@@ -11,7 +11,6 @@ and its derivative by JAX. ``--quick`` takes the first size and three runs. Exit
 deviation above the tolerance.
 """
 
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -21,8 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlearn_kernels.lif.bench import medians
-from jaxlearn_kernels.quadratic.bench import deviation
+from jaxlearn_kernels.comparison import compared, report
 from jaxlearn_kernels.wkv import Implementation, wkv
 from jaxlearn_kernels.wkv.shapes import BENCH, Shape
 
@@ -74,35 +72,19 @@ PARTS: dict[str, Callable] = {"forward": layer, "forward and backward": gradient
 
 def bench_part(part: str, shape: Shape, runs: int) -> Iterator[dict[str, Any]]:
     """One row per implementation."""
-    arguments = jax.block_until_ready(arguments_of(shape, jnp.float32))
-    compiled: dict[str, Any] = {
-        label: jax.jit(partial(PARTS[part], name)).lower(*arguments).compile()
-        for label, name in IMPLEMENTATIONS.items()
-    }
-    results = {label: run(*arguments) for label, run in compiled.items()}
-    times = medians(compiled, arguments, runs)
+    functions = {label: partial(PARTS[part], name) for label, name in IMPLEMENTATIONS.items()}
     moved = minimal_bytes(shape, 4, gradient=part != "forward")
-    for label, run in compiled.items():
-        row = {"part": part, "size": shape.name, "device": jax.devices()[0].device_kind}
-        row |= {"implementation": label, "ms": round(times[label], 4)}
-        row["over_reference"] = round(times["reference"] / times[label], 2)
-        row |= {"megabytes": moved / 1e6, "gigabytes_per_s": moved / times[label] / 1e6}
-        row["temporary_megabytes"] = run.memory_analysis().temp_size_in_bytes / 1e6
-        row["deviation"] = deviation(results[label], results["reference"])
-        yield row
+    for row in compared(functions, arguments_of(shape, jnp.float32), runs, moved):
+        yield {"part": part, "size": shape.name} | row
 
 
 def main(arguments: list[str]) -> int:
     """Print the rows; 0, or 1 if a result deviates from the reference."""
-    quick = "--quick" in arguments
-    shapes, runs = (BENCH[:1], 3) if quick else (BENCH, 10)
-    worst = 0.0
-    for shape in shapes:
-        for part in PARTS:
-            for row in bench_part(part, shape, runs):
-                print(json.dumps(row), flush=True)
-                worst = max(worst, row["deviation"])
-    return int(worst > TOLERANCE)
+    shapes, runs = (BENCH[:1], 3) if "--quick" in arguments else (BENCH, 10)
+    return report(
+        (row for shape in shapes for part in PARTS for row in bench_part(part, shape, runs)),
+        TOLERANCE,
+    )
 
 
 if __name__ == "__main__":
