@@ -383,20 +383,13 @@ def program(config: Config) -> Program:
 
 def abstract_program(rule: Any, config: Config) -> Program:
     """The step of any rule over a whole batch of images, from shapes alone."""
-    import jax
     import jax.numpy as jnp
 
-    from jaxlearn.core import make_state, make_step
+    from experiments.parts.abstract import abstract, labelled
 
     tx = transform_of(config, 50_000 // config.batch)
-    size, side = config.batch, config.image
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, side, side, 3), jnp.uint8),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    make = lambda key, batch: make_state(rule, tx, key, batch)
-    return Program(make_step(rule, tx), jax.eval_shape(make, jax.random.key(0), batch), batch)
+    batch = labelled(config.batch, (config.image, config.image, 3), jnp.uint8)
+    return abstract(rule, tx, batch)
 
 
 def bench() -> Bench:

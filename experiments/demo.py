@@ -21,6 +21,7 @@ import optax
 from flax import linen
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.parts.abstract import abstract, labelled
 from jaxlearn.core import Model, Rule, TrainState, from_linen, make_state, make_step, stack
 from jaxlearn.data import load
 from jaxlearn.data.batches import batches
@@ -177,13 +178,8 @@ def program(config: Config) -> Program:
     """The step with the preset's batch on each of 256 chips."""
     size = 256 * config.batch
     rule, tx = rule_of(config), transform_of(config)
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, 8, 8, 1), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    state = jax.eval_shape(lambda batch: make_state(rule, tx, jax.random.key(0), batch), batch)
-    return Program(make_step(rule, tx), state, batch)
+    batch = labelled(size, (8, 8, 1))
+    return abstract(rule, tx, batch)
 
 
 def bench() -> Bench:

@@ -34,6 +34,7 @@ from experiments.harness import (
     bars,
     main,
 )
+from experiments.parts.abstract import abstract, labelled
 from jaxlearn.core import Key, Model, Rule, Step, make_state, make_step
 from jaxlearn.data import load
 from jaxlearn.data.babi import Babi, babi, simulated
@@ -417,14 +418,9 @@ def program(config: Config) -> Program:
     """One restart's step with the published batch on every device."""
     shape = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}[config.dataset]
     size = config.batch * DEVICES
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, *shape), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
+    batch = labelled(size, shape)
     learner, tx = rule(config), transform(replace(config, eta=0.01), jax.random.key(0))
-    state = jax.eval_shape(lambda batch: make_state(learner, tx, jax.random.key(1), batch), batch)
-    return Program(make_step(learner, tx), state, batch)
+    return abstract(learner, tx, batch)
 
 
 def bench() -> Bench:

@@ -23,11 +23,13 @@ import jax.numpy as jnp
 import optax
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, bars, main
+from experiments.parts.abstract import abstract
 from experiments.parts.granet_plasticity import KINDS, plasticity_study
 from jaxlearn.core import Model, Rule, TrainState, make_state, make_step, prepared
 from jaxlearn.data import load
 from jaxlearn.data.augment import augment, compose, random_crop, random_flip
 from jaxlearn.data.batches import batches, padded
+from jaxlearn.data.moments import MOMENTS
 from jaxlearn.models.lenet import lenet_300_100
 from jaxlearn.models.resnet50 import resnet50
 from jaxlearn.models.vgg import vgg
@@ -217,7 +219,7 @@ def rule(config: Config) -> Rule:
     plain = backprop(model(config), cross_entropy)
     if config.dataset != "cifar10":
         return plain
-    mean, std = jnp.array([0.4914, 0.4822, 0.4465]), jnp.array([0.2470, 0.2435, 0.2616])
+    mean, std = map(jnp.array, MOMENTS["cifar10"])
     moves = compose(random_crop(4, "reflect"), random_flip)
     normal = lambda batch: batch | {"inputs": (batch["inputs"] - mean) / std}
     return prepared(plain, normal, lambda batch, key: augment(batch, key, moves))
@@ -435,17 +437,9 @@ def _restart(measured: Measured) -> Claim:
 
 def program(config: Config) -> Program:
     """One step of one seed, a published batch on every device where the batch is smaller."""
-    example = jax.eval_shape(lambda: _blank(config, config.batch))
-    tx = transform(config, 100 * config.interval, jax.random.key(0))
-    learner = rule(config)
-    state = jax.eval_shape(lambda key: make_state(learner, tx, key, _blank(config, 1)), _key())
     whole = config.batch if config.batch % DEVICES == 0 else config.batch * DEVICES
-    wide = lambda leaf: jax.ShapeDtypeStruct((whole, *leaf.shape[1:]), leaf.dtype)
-    return Program(make_step(learner, tx), state, jax.tree.map(wide, example))
-
-
-def _key() -> jax.Array:
-    return jax.random.key(0)
+    tx = transform(config, 100 * config.interval, jax.random.key(0))
+    return abstract(rule(config), tx, jax.eval_shape(lambda: _blank(config, whole)))
 
 
 def _blank(config: Config, size: int) -> dict[str, jax.Array]:
@@ -461,12 +455,14 @@ def bench() -> Bench:
     """LeNet-300-100: dense, GraNet between events, and GraNet with an event at every step."""
     config = replace(PRESETS["small"], density=0.1)
     batch = _blank(config, config.batch)
-    batch["inputs"] = jax.random.normal(_key(), batch["inputs"].shape)
+    batch["inputs"] = jax.random.normal(jax.random.key(0), batch["inputs"].shape)
 
     def of(method: Any, interval: int) -> Program:
         own = replace(config, method=method, interval=interval)
-        learner, tx = rule(own), transform(own, 10**6, _key())
-        return Program(make_step(learner, tx), make_state(learner, tx, _key(), batch), batch)
+        learner, tx = rule(own), transform(own, 10**6, jax.random.key(0))
+        return Program(
+            make_step(learner, tx), make_state(learner, tx, jax.random.key(0), batch), batch
+        )
 
     return Bench(
         {

@@ -28,10 +28,10 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.local_rules import CLASSES, RULES, rule_of
 from jaxlearn.core import Rule, make_state, make_step
 from jaxlearn.data import load
@@ -211,13 +211,8 @@ def abstract_program(config: Config, layers: int, *, loop: bool) -> Program:
 
 def _abstract(rule: Rule, config: Config, size: int) -> Program:
     tx, side = transform_of(config), SIDES[config.dataset]
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, side, side, 1), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    state = jax.eval_shape(lambda batch: make_state(rule, tx, jax.random.key(0), batch), batch)
-    return Program(make_step(rule, tx), state, batch)
+    batch = labelled(size, (side, side, 1))
+    return abstract(rule, tx, batch)
 
 
 def program(config: Config) -> Program:

@@ -233,17 +233,13 @@ def claims(measured: Measured) -> list[Claim]:
 def program(config: Config) -> Program:
     """The digital network's step, with an even number of examples on each of 256 chips."""
     import jax
-    import jax.numpy as jnp
 
+    from experiments.parts.abstract import labelled
     from experiments.parts.phyff_learners import learner
 
     config = replace(config, system="digital", method="phyll", **SETTINGS[config.size]["digital"])
     size, pixels = 256 * max(-(-config.batch // 256), 1), 28 * 28
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, pixels), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
+    batch = labelled(size, (pixels,))
     made = learner(config, 10, 2.8, None, None)
     state = jax.eval_shape(lambda batch: made.start(jax.random.key(0), batch), batch)
     return Program(made.step, state, batch)

@@ -52,6 +52,7 @@ from experiments.harness import (
     each_seed,
     main,
 )
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.ps_kd_published import PAPER
 from jaxlearn.analysis.calibration import aurc, ece, excess_aurc, nll, top_error
 from jaxlearn.core import (
@@ -71,6 +72,7 @@ from jaxlearn.data.augment import Transform, augment, compose, cutout, random_cr
 from jaxlearn.data.batches import Batches, batches, padded
 from jaxlearn.data.class_pairs import PARTNER, with_partners
 from jaxlearn.data.cutmix import cutmix
+from jaxlearn.data.moments import MOMENTS
 from jaxlearn.models.cifar_bottleneck import RESNEXT29, cifar_bottleneck
 from jaxlearn.models.cifar_resnet import classifier
 from jaxlearn.models.densenet import densenet
@@ -259,13 +261,6 @@ def normalised(config: Config, batch: Batch) -> Batch:
     return batch | {name: scale(batch[name]) for name in ("inputs", PARTNER) if name in batch}
 
 
-MOMENTS = {
-    "fashion_mnist": ((0.286,), (0.353,)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-}
-
-
 def moved(config: Config, batch: Batch, key: Key) -> Batch:
     """Crop and flip, then Cutout or CutMix; the partners of CS-KD move by themselves."""
     own, others, mix = jax.random.split(key, 3)
@@ -409,15 +404,10 @@ def _program(config: Config, size: int) -> Program:
     examples = config.train or SIZES[config.dataset]
     rule, tx = rule_of(config, examples, examples), transform_of(config, 1000)
     shape = SHAPES.get(config.dataset, (32, 32, 3))
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, *shape), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
+    batch = labelled(size, shape)
     if config.method == "cs_kd":
         batch[PARTNER] = batch["inputs"]
-    make = lambda key, batch: make_state(rule, tx, key, batch)
-    return Program(make_step(rule, tx), jax.eval_shape(make, jax.random.key(0), batch), batch)
+    return abstract(rule, tx, batch)
 
 
 def program(config: Config) -> Program:

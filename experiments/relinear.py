@@ -22,6 +22,7 @@ import numpy as np
 import optax
 
 from experiments.harness import Bench, Experiment, Program, Row, Run, main
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.relinear_claims import claims, figure
 from experiments.parts.relinear_published import published_start
 from jaxlearn.core import (
@@ -367,13 +368,8 @@ def program(config: Config) -> Program:
     learner, tx = rule(config), transform(config, 100)
     size = config.batch if config.batch % DEVICES == 0 else config.batch * DEVICES
     shape = (32, 32, 3) if config.task == "cifar10" else (8, 8, 1)
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, *shape), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    state = jax.eval_shape(lambda batch: make_state(learner, tx, jax.random.key(0), batch), batch)
-    return Program(make_step(learner, tx), state, batch)
+    batch = labelled(size, shape)
+    return abstract(learner, tx, batch)
 
 
 def bench() -> Bench:

@@ -33,7 +33,7 @@ Deviations from the paper:
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,9 @@ from experiments.harness import (
     main,
     timing,
 )
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.sltt_claims import claims, figure
+from experiments.parts.sltt_data import DATA, data_of, normalised
 from jaxlearn.core import (
     Batch,
     Model,
@@ -65,10 +67,9 @@ from jaxlearn.core import (
     prepared,
     stack,
 )
-from jaxlearn.data import Dataset, load
+from jaxlearn.data import Dataset
 from jaxlearn.data.augment import augment, compose, cutout, random_crop, random_flip
 from jaxlearn.data.batches import Batches, batches, padded
-from jaxlearn.data.cifar10 import MEAN, STD
 from jaxlearn.data.duration import steps as steps_of
 from jaxlearn.models.layers.lif import Lif
 from jaxlearn.models.spiking_cnn import spiking_cnn_blocks
@@ -87,28 +88,6 @@ CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with a batch of the published size."""
 
 
-class Kind(NamedTuple):
-    """What a data set's examples look like.
-
-    shape: of one step's input. classes: of labels. networks: which take it.
-    timed: frames on axis 1 instead of one image shown at every step.
-    """
-
-    shape: tuple[int, ...]
-    classes: int
-    networks: tuple[str, ...]
-    timed: bool = False
-
-
-DATA = {
-    "digits": Kind((8, 8, 1), 10, ("mlp",)),
-    "cifar10": Kind((32, 32, 3), 10, ("mlp", "cnn", "resnet18")),
-    "spoken_digits": Kind((40,), 10, ("mlp",), timed=True),
-    "n_mnist": Kind((34, 34, 2), 10, ("cnn", "vgg11"), timed=True),
-    "cifar10_dvs": Kind((48, 48, 2), 10, ("vgg11",), timed=True),
-    "dvs_gesture": Kind((128, 128, 2), 11, ("vgg11",), timed=True),
-    "imagenet": Kind((224, 224, 3), 1000, ("nf_resnet34",)),
-}
 TARGETS: dict[str, str | float] = {"ones": 1.0, "one-hot": "one-hot"}
 
 
@@ -320,38 +299,12 @@ def traced_mlp(config: Config, loss: Objective, **time: int) -> Rule:
     return ottt([pair, pair], readout, loss, config.T, decay=neuron.decay, **time)
 
 
-def normalised(config: Config, batch: Batch) -> Batch:
-    """Bytes of CIFAR-10 to numbers of mean 0 and deviation 1 per channel, averaged down.
-
-    Frames of CIFAR10-DVS go from 128 x 128 pixels to 48 x 48, as in the official script.
-    """
-    x, s = batch["inputs"], config.shrink
-    if config.dataset == "cifar10":
-        x = (x.astype(jnp.float32) / 255 - jnp.array(MEAN)) / jnp.array(STD)
-    if config.dataset == "cifar10_dvs":
-        x = jax.image.resize(x, (*x.shape[:2], 48, 48, 2), "linear")
-    if s > 1:
-        size, height, width, channels = x.shape
-        x = x.reshape(size, height // s, s, width // s, s, channels).mean((2, 4))
-    return batch | {"inputs": x}
-
-
 @cache
 def transform_of(config: Config, steps: int) -> optax.GradientTransformation:
     """SGD with momentum, weight decay, and a rate that falls to 0 along a cosine."""
     rate = optax.cosine_decay_schedule(config.learning_rate, steps)
     decay = optax.add_decayed_weights(config.weight_decay)
     return optax.chain(decay, optax.sgd(rate, config.momentum))
-
-
-def data_of(config: Config) -> Dataset:
-    """The images, CIFAR-10 as bytes."""
-    options: dict[str, Any] = {"as_float": False} if config.dataset == "cifar10" else {}
-    if config.dataset == "spoken_digits":
-        options = {"frames": config.T}
-    elif DATA[config.dataset].timed:
-        options = {"T": config.T}
-    return load(config.dataset, train=config.train, test=config.test, **options)
 
 
 def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str, float]]:
@@ -423,10 +376,7 @@ def program_over(config: Config, batch: Batch) -> Program:
 
 def abstract_program(config: Config, batch: Batch) -> Program:
     """The same from shapes alone."""
-    rule, tx = rule_of(config), transform_of(config, 1000)
-    state = jax.eval_shape(partial(make_state, rule, tx), jax.random.key(0), batch)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
-    return Program(make_step(rule, tx), state, shapes)
+    return abstract(rule_of(config), transform_of(config, 1000), batch)
 
 
 def temp_bytes(config: Config, batch: Batch) -> int:
@@ -470,11 +420,7 @@ def program(config: Config) -> Program:
     if config.dataset == "cifar10_dvs":
         shape = (size, config.T, 128, 128, 2)
     dtype = jnp.uint8 if config.dataset == "cifar10" else jnp.float32
-    batch = {
-        "inputs": jax.ShapeDtypeStruct(shape, dtype),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
+    batch = labelled(size, shape[1:], dtype)
     return abstract_program(config, batch)
 
 

@@ -48,7 +48,6 @@ from functools import cache, partial
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen
@@ -65,6 +64,7 @@ from experiments.harness import (
     each_seed,
     main,
 )
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.snn_delays_claims import method_claims, variant_claims
 from experiments.parts.snn_delays_rows import METHODS, VARIANTS, Method
 from jaxlearn.analysis.hidden import hidden_outputs
@@ -434,13 +434,8 @@ def claims(measured: Measured) -> list[Claim]:
 
 def _program(config: Config, size: int) -> Program:
     rule, tx = rule_of(config, 32), transform_of(config, 32)
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, config.frames, config.inputs), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    make = lambda key, batch: make_state(rule, tx, key, batch)
-    return Program(make_step(rule, tx), jax.eval_shape(make, jax.random.key(0), batch), batch)
+    batch = labelled(size, (config.frames, config.inputs))
+    return abstract(rule, tx, batch)
 
 
 def program(config: Config) -> Program:

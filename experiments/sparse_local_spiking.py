@@ -38,6 +38,7 @@ from jaxlearn_kernels.lif import Neuron
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
 from experiments.harness.bars import bars
+from experiments.parts.abstract import abstract, labelled
 from jaxlearn.core import (
     Batch,
     Model,
@@ -256,13 +257,8 @@ def abstract_program(config: Config, size: int) -> Program:
     """The step as shapes."""
     rule, tx = rule_of(config), transform_of(config, 1000)
     frames = (config.T, 40) if config.dataset == "spoken_digits" else (8, 8, 1)
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, *frames), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    state = jax.eval_shape(lambda batch: make_state(rule, tx, jax.random.key(0), batch), batch)
-    return Program(make_step(rule, tx), state, batch)
+    batch = labelled(size, frames)
+    return abstract(rule, tx, batch)
 
 
 def program(config: Config) -> Program:

@@ -31,11 +31,11 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen
 
 from experiments.harness import Bench, Experiment, Program, Run, main
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.frozen_resnet20 import FEATURES
 from experiments.parts.tpsgd_adaptor import SHIFTS, features_of, unadapted
 from experiments.parts.tpsgd_claims import claims, figure
@@ -399,13 +399,8 @@ def temp_bytes(config: Config, size: int) -> int:
 def abstract_program(config: Config, size: int, shape: tuple[int, ...]) -> Program:
     """The training step with its first state and a batch of this size, as shapes."""
     rule, tx = rule_of(config), transform_of(config, 1000)
-    batch = {
-        "inputs": jax.ShapeDtypeStruct((size, *shape), jnp.float32),
-        "labels": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "index": jax.ShapeDtypeStruct((size,), jnp.int32),
-    }
-    state = jax.eval_shape(lambda batch: make_state(rule, tx, jax.random.key(0), batch), batch)
-    return Program(make_step(rule, tx), state, batch)
+    batch = labelled(size, shape)
+    return abstract(rule, tx, batch)
 
 
 def program(config: Config) -> Program:

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import sltt
 from experiments.harness import Measured, Run
+from jaxlearn.data import cifar10
 from jaxlearn.data.batches import batches
 
 SMOKE = sltt.PRESETS["smoke"]
@@ -17,7 +18,7 @@ SMOKE = sltt.PRESETS["smoke"]
 def test_small_images_are_means_of_normalised_windows():
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     found = sltt.normalised(sltt.PRESETS["small"], {"inputs": images, "labels": 0})["inputs"]
-    scaled = (images / 255 - np.array(sltt.MEAN)) / np.array(sltt.STD)
+    scaled = (images / 255 - np.array(cifar10.MEAN)) / np.array(cifar10.STD)
     wanted = np.stack([scaled[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]).mean(0)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
