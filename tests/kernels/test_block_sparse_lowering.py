@@ -8,7 +8,9 @@ from jax.sharding import SingleDeviceSharding
 from jaxlearn_kernels.block_sparse import block_sparse_matmul
 from jaxlearn_kernels.block_sparse.shapes import BENCH, ODD, Shape
 
-TRITON = "xla.gpu.triton"
+from . import cuda
+from .cuda import TRITON
+
 TPU_CALL = 'custom_call_target="tpu_custom_call"'
 NARROW = Shape("blocks without lanes", 64, 4, 4, (8, 8))
 
@@ -41,7 +43,7 @@ def compile_tpu(f, shape, dtype, sharding):
 
 
 def lower_cuda(f, shape, dtype) -> str:
-    return jax.jit(f).trace(*arguments(shape, dtype)).lower(lowering_platforms=("cuda",)).as_text()
+    return cuda.lowered(f, *arguments(shape, dtype))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

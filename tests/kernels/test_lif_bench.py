@@ -1,28 +1,47 @@
 """The benchmark's arithmetic and its report."""
 
+import json
+
+import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxlearn_kernels.lif import Neuron, bench
+from jaxlearn_kernels import comparison
+from jaxlearn_kernels.lif import bench
 from jaxlearn_kernels.lif.shapes import Shape
 
+TINY = Shape("tiny", 4, (2, 8))
 
-def test_gradient_is_of_all_arguments():
-    found = bench.gradient(lambda x, w: x * w)(jnp.float32(2.0), jnp.float32(3.0), jnp.float32(5.0))
-    np.testing.assert_allclose(found, (10.0, 6.0))
+
+def test_minimal_bytes_are_the_sizes_of_what_comes_and_goes():
+    x, gs = bench.arguments_of(TINY)
+    size = lambda *arrays: sum(2 * a.size for a in arrays)  # of bfloat16
+    spikes, u = x, (x, x)  # two bfloat16 take the room of one float32
+    assert bench.minimal_bytes(x.size, 2, gradient=False) == size(x, spikes)
+    back = size(*u, gs, x)
+    assert bench.minimal_bytes(x.size, 2, gradient=True) == size(x, spikes, *u) + back
+
+
+def test_the_gradient_is_that_of_the_definition():
+    arguments = bench.arguments_of(TINY)
+    found, expected = bench.gradient(None, *arguments), bench.gradient("reference", *arguments)
+    assert comparison.deviation(found, expected) < 1e-6
+    assert jnp.abs(found[1]).max() > 0
 
 
 def test_medians_runs_each_function_once_more_than_asked():
     calls = []
-    times = bench.medians({"a": calls.append, "b": calls.append}, (1,), 3)
+    times = comparison.medians({"a": calls.append, "b": calls.append}, (1,), 3)
     assert len(calls) == 8
     assert set(times) == {"a", "b"}
     assert all(value >= 0 for value in times.values())
 
 
-def test_report_names_shape_bytes_and_share(capsys):
-    shape = Shape("tiny", 4, (2, 8))
-    bench.bench_op(shape, Neuron(), 1)
-    bench.bench_share(shape, Neuron(), 1)
-    text = capsys.readouterr().out
-    assert text.count("fwd+bwd") == len(bench.IMPLEMENTATIONS) + 1
-    assert "a free LIF would save" in text
+def test_report_has_a_line_per_part_and_implementation_and_the_shares():
+    rows = list(bench.rows((TINY,), 1))
+    compared = [row["implementation"] for row in rows if "implementation" in row]
+    assert compared == 2 * list(bench.IMPLEMENTATIONS)
+    shares = [row["lif_share"] for row in rows if "lif_share" in row]
+    assert len(shares) == 2
+    assert all(0 <= share < 1 for share in shares)
+    for row in rows:
+        assert json.loads(json.dumps(row)) == row
+        assert row["device"] == jax.devices()[0].device_kind

@@ -8,9 +8,8 @@ from jax.sharding import SingleDeviceSharding
 from jaxlearn_kernels.lif import SURROGATES, Neuron, lif
 from jaxlearn_kernels.lif.shapes import BENCH, LONG, ODD
 
-from . import combos
-
-TRITON = "xla.gpu.triton"
+from . import combos, cuda
+from .cuda import TRITON
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +36,8 @@ def compile_tpu(f, shape, dtype, sharding):
     return jax.jit(f).trace(x).lower(lowering_platforms=("tpu",)).compile()
 
 
-def lower_cuda(f, shape, dtype):
-    x = jax.ShapeDtypeStruct(shape, dtype)
-    return jax.jit(f).trace(x).lower(lowering_platforms=("cuda",)).as_text()
+def lower_cuda(f, shape, dtype) -> str:
+    return cuda.lowered(f, jax.ShapeDtypeStruct(shape, dtype))
 
 
 @pytest.mark.parametrize("shape", [ODD[4], LONG[0]], ids=lambda s: s.name)

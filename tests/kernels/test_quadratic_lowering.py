@@ -11,9 +11,10 @@ from jaxlearn_kernels.quadratic import Branch, quadratic
 from jaxlearn_kernels.quadratic.bench import minimal_bytes
 from jaxlearn_kernels.quadratic.shapes import BENCH, ODD
 
+from . import cuda
 from . import quadratic_cases as cases
+from .cuda import TRITON
 
-TRITON = "xla.gpu.triton"
 TPU_CALL = 'custom_call_target="tpu_custom_call"'
 
 
@@ -48,8 +49,7 @@ def compile_tpu(f, shape, form, dtype, sharding, **options):
 
 
 def lower_cuda(f, shape, form, dtype) -> str:
-    traced = jax.jit(f).trace(*arguments(shape, form, dtype))
-    return traced.lower(lowering_platforms=("cuda",)).as_text()
+    return cuda.lowered(f, *arguments(shape, form, dtype))
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,18 @@ def test_tpu_compiles_every_size(tpu, shape, dtype, recompute):
 
 @pytest.mark.parametrize("form", list(cases.FORMS))
 def test_cuda_lowers(form):
-    assert lower_cuda(forward, ODD[3], form, jnp.float32).count(TRITON) == 1
-    # the gradient of r g needs both, so the forward kernel runs and keeps them
+    assert lower_cuda(forward, ODD[2], form, jnp.float32).count(TRITON) == 1
+    # without a second branch nothing is kept for the gradient, and the layer itself is not needed
     kept = partial(gradient, recompute=False)
-    calls = lower_cuda(kept, ODD[4], form, jnp.bfloat16).count(TRITON)
-    assert calls == (0 if form == "compact" else 1)
+    assert lower_cuda(kept, ODD[4], form, jnp.bfloat16).count(TRITON) == 0
+
+
+def test_cuda_gets_the_kernel_where_it_was_measured_to_pay():
+    for shape, calls in ((ODD[2], 1), (ODD[3], 0), (ODD[5], 0)):
+        assert lower_cuda(forward, shape, "full", jnp.float32).count(TRITON) == calls
+    for implementation, calls in (("gpu", 1), (None, 0)):
+        kept = partial(gradient, recompute=False, implementation=implementation)
+        assert lower_cuda(kept, ODD[2], "full", jnp.float32).count(TRITON) == calls
 
 
 def test_cpu_gets_no_kernel():

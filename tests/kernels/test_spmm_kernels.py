@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
-from jaxlearn_kernels.spmm import Epilogue, pallas_gpu, pallas_tpu, reference, spmm
+from jaxlearn_kernels.spmm import (
+    Epilogue,
+    from_coordinates,
+    pallas_gpu,
+    pallas_tpu,
+    reference,
+    spmm,
+)
 from jaxlearn_kernels.spmm.shapes import ODD, random_graph
 
 from . import spmm_cases as cases
@@ -65,10 +72,27 @@ def test_every_option_and_its_gradients(options, implementation):
     cases.against_oracle(entries, implementation, options, 3e-4)
 
 
-def test_plans_of_the_gpu_kernel_agree():
-    """Rows per program that do not divide the rows, several tiles per row, column blocks."""
-    plan = pallas_gpu.Plan(rows=4, entries=2, columns=64, warps=1)
-    forward_agrees(KERNELS["gpu"], ODD[5], Epilogue(relu=True), jnp.float32, True, 1e-5, cut=plan)
+@pytest.mark.parametrize("options", [Epilogue(relu=True), cases.FULL], ids=["plain", "measured"])
+@pytest.mark.parametrize("block", [2, 6, 32])
+def test_rows_in_pieces_are_whole_rows(options, block):
+    """Rows that begin within, at and around blocks; the last block is cut; several column tiles."""
+    plan = pallas_gpu.Plan(entries=2, columns=64 if not options.measures else 256, warps=1)
+    plan = plan._replace(block=block)
+    forward_agrees(KERNELS["gpu"], ODD[5], options, jnp.float32, True, 1e-5, cut=plan)
+
+
+@pytest.mark.parametrize("lengths", [(0, 9, 0), (4, 4, 9), (3, 8, 1), (5, 12), (8,), (12, 12, 1)])
+def test_every_place_of_a_long_row_among_the_blocks(lengths):
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    values = np.random.default_rng(0).normal(size=len(rows))
+    matrix = from_coordinates(rows, np.arange(len(rows)), values, (len(lengths), len(rows)))
+    plan = pallas_gpu.Plan(entries=2, columns=4, warps=1, block=4)
+    x = jax.random.normal(jax.random.key(0), (len(rows), 3))
+    arrays, options = (matrix.pattern, matrix.values, x, None, None), cases.FULL
+    common = {"epilogue": options, "dtype": jnp.dtype(jnp.float32)}
+    found = KERNELS["gpu"](*arrays, **common, cut=plan)
+    for a, b in zip(found, reference.forward(*arrays, **common), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
-from jaxlearn_kernels.spmm import Pattern, Sparse, spmm
+from jaxlearn_kernels.spmm import Pattern, Sparse, pallas_gpu, spmm
 from jaxlearn_kernels.spmm.shapes import BENCH, ODD, Shape
 
+from . import cuda
 from . import spmm_cases as cases
+from .cuda import TRITON
 
-TRITON = "xla.gpu.triton"
 TPU_CALL = 'custom_call_target="tpu_custom_call"'
 SMALL = Shape("a few blocks", 1000, 900, 9000, 128)
 LARGE = Shape("messages too large to hide in VMEM", 10_000, 10_000, 400_000, 128)
@@ -74,7 +75,7 @@ def compile_tpu(f, shape, dtype, sharding, implementation="tpu"):
 
 
 def lower_cuda(f, shape, dtype) -> str:
-    return jax.jit(f).trace(*arguments(shape, dtype)).lower(lowering_platforms=("cuda",)).as_text()
+    return cuda.lowered(f, *arguments(shape, dtype))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -109,12 +110,17 @@ def test_tpu_kernel_has_no_messages_between(tpu):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_cuda_lowers_without_scatter(dtype):
     text = lower_cuda(vjp, SMALL, dtype)
-    assert text.count(TRITON) == 2
+    assert text.count(TRITON) == 4  # both directions, and the long rows of each
     assert "scatter" not in text
 
 
 def test_cuda_takes_rows_wider_than_a_program():
-    assert lower_cuda(forward, SMALL._replace(width=1300), jnp.float32).count(TRITON) == 1
+    assert lower_cuda(forward, SMALL._replace(width=1300), jnp.float32).count(TRITON) == 2
+
+
+def test_cuda_runs_one_kernel_where_no_row_can_be_long():
+    few = SMALL._replace(entries=pallas_gpu.BLOCK)
+    assert lower_cuda(forward, few, jnp.float32).count(TRITON) == 1
 
 
 def test_tpu_gets_sorted_segment_sums_unless_the_kernel_is_named(tpu):

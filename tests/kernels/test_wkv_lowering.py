@@ -9,7 +9,9 @@ from jaxlearn_kernels.wkv import WkvState, wkv
 from jaxlearn_kernels.wkv.bench import minimal_bytes
 from jaxlearn_kernels.wkv.shapes import BENCH, LONG, ODD, Shape
 
-TRITON = "xla.gpu.triton"
+from . import cuda
+from .cuda import TRITON
+
 TPU_CALL = 'custom_call_target="tpu_custom_call"'
 
 
@@ -42,8 +44,7 @@ def compile_tpu(f, shape, dtype, sharding):
 
 
 def lower_cuda(f, shape, dtype) -> str:
-    traced = jax.jit(f).trace(*arguments(shape, dtype))
-    return traced.lower(lowering_platforms=("cuda",)).as_text()
+    return cuda.lowered(f, *arguments(shape, dtype))
 
 
 @pytest.mark.parametrize("shape", [ODD[0], ODD[3], LONG[0]], ids=lambda s: s.name)

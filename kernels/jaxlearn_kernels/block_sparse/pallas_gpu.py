@@ -15,17 +15,19 @@ from jaxlearn_kernels.block_sparse.blocks import lists
 from jaxlearn_kernels.block_sparse.reference import compute_dtype
 
 SMALLEST = 16  # of the sides of a tensor-core product
-ROWS = 64  # examples of a tile
+ROWS = 128  # examples of a tile
 DEPTH = 32  # numbers that are contracted at a time
+WIDE = {False: 64, True: 128}
+"""Columns of a product's tile at most: a transposed w takes wider ones (H100, float32)."""
 
 
-def tile_of(block: tuple[int, int]) -> tuple[int, int] | None:
-    """The largest tile of powers of two up to 64 that divides a block; None below 16.
+def tile_of(block: tuple[int, int], most: int = 64) -> tuple[int, int] | None:
+    """The largest tile of powers of two up to ``most`` that divides a block; None below 16.
 
     >>> tile_of((128, 96)), tile_of((16, 20))
     ((64, 32), None)
     """
-    high, wide = (min(64, side & -side) for side in block)
+    high, wide = (min(most, side & -side) for side in block)
     return (high, wide) if min(high, wide) >= SMALLEST else None
 
 
@@ -72,7 +74,7 @@ def _product_kernel(
 def _product(left, w, mask, *, turned: bool, interpret: bool):
     count, (high, wide) = left.shape[0], mask.shape
     block = (w.shape[0] // high, w.shape[1] // wide)
-    tile = _fitting(block)
+    tile = _fitting(block, WIDE[turned])
     sides, tile = (block[::-1], tile[::-1]) if turned else (block, tile)
     lines = high if turned else wide
     tile = (min(tile[0], DEPTH), tile[1])
@@ -81,7 +83,7 @@ def _product(left, w, mask, *, turned: bool, interpret: bool):
         kernel,
         out_shape=jax.ShapeDtypeStruct((count, lines * sides[1]), left.dtype),
         grid=(pl.cdiv(count, ROWS), lines * sides[1] // tile[1]),
-        compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
+        compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=3),
         interpret=interpret,
     )(*lists(mask if turned else mask.T), left, w)
 
@@ -103,7 +105,7 @@ def _outer_kernel(
         right = plgpu.load(dy.at[row[:, None], j[None, :]], mask=inside, other=0.0)
         return total + jnp.dot(left.T, right, preferred_element_type=dtype)
 
-    turns = jnp.where(mask[line * wide + place] != 0, pl.cdiv(rows, DEPTH), 0)
+    turns = mask[line * wide + place] * pl.cdiv(rows, DEPTH)  # a mask of 0 and 1
     total = jax.lax.fori_loop(0, turns, body, jnp.zeros(tile, dtype))
     plgpu.store(out.at[i[:, None], j[None, :]], total.astype(out.dtype))
 
@@ -124,8 +126,8 @@ def outer(x: jax.Array, dy: jax.Array, mask: jax.Array, *, interpret: bool = Fal
     )(mask.ravel().astype(jnp.int32), x, dy)
 
 
-def _fitting(block: tuple[int, int]) -> tuple[int, int]:
-    found = tile_of(block)
+def _fitting(block: tuple[int, int], most: int = 64) -> tuple[int, int]:
+    found = tile_of(block, most)
     if found is None:
         raise ValueError(
             f"blocks of {block} have no tile of {SMALLEST} x {SMALLEST}; take multiples of "

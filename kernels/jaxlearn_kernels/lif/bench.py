@@ -1,25 +1,35 @@
-"""Time of the LIF operation and its share of a Linear + LIF layer.
+"""Time of the LIF operation and its share of a Linear + LIF layer, as JSON lines.
 
 ::
 
     python -m jaxlearn_kernels.lif.bench [--quick]
 
-Median of interleaved runs on the default device; bytes are what the algorithm has to move.
+One line per size, part and implementation: median milliseconds, the megabytes the algorithm has to
+move at least, the rate that makes beside a plain copy's, temporaries of the compiled program, and
+the deviation from the definition. ``picked`` is what the library takes on this device, ``scan`` the
+compiled scan, ``reference`` the plain scan and its derivative by JAX. Last come the share lines:
+what part of the time of a layer with its product hoisted out of time the neurons take. ``--quick``
+takes the first size and three runs. Exit status 1: a deviation above the tolerance.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxlearn_kernels.comparison import medians
+from jaxlearn_kernels.comparison import compared, medians, report
 from jaxlearn_kernels.lif import Implementation, Neuron, lif
 from jaxlearn_kernels.lif.shapes import BENCH, Shape
 
-IMPLEMENTATIONS: tuple[Implementation | None, ...] = ("reference", "scan", None)
-"""All run everywhere; None is the kernel on TPU and CUDA, the compiled scan elsewhere."""
+TOLERANCE = 1e-4
+NEURON = Neuron(decay=1 - 1 / 1.1)
+IMPLEMENTATIONS: dict[str, Implementation | None] = {
+    "picked": None,
+    "scan": "scan",
+    "reference": "reference",
+}
 
 
 def minimal_bytes(elements: int, itemsize: int, *, gradient: bool) -> int:
@@ -31,70 +41,78 @@ def minimal_bytes(elements: int, itemsize: int, *, gradient: bool) -> int:
     return elements * (4 * itemsize + 8 if gradient else 2 * itemsize)
 
 
-def gradient(layer: Callable) -> Callable:
-    """Compiled gradient of ``sum(layer(...) * cotangent)`` with respect to all arguments."""
-
-    def loss(arguments, cotangent):
-        return jnp.vdot(layer(*arguments), cotangent)
-
-    return jax.jit(lambda cotangent, *arguments: jax.grad(loss)(arguments, cotangent))
+def layer(name: Implementation | None, x: jax.Array, gs: jax.Array) -> jax.Array:
+    """The spikes; the cotangent is ignored."""
+    return lif(x, neuron=NEURON, implementation=name)[0]
 
 
-def _spikes(x: jax.Array, neuron: Neuron, implementation: Implementation | None) -> jax.Array:
-    return lif(x, neuron=neuron, implementation=implementation)[0]
+def gradient(name: Implementation | None, x: jax.Array, gs: jax.Array) -> tuple:
+    """The spikes and the gradient of x."""
+    spikes, pull = jax.vjp(lambda x: lif(x, neuron=NEURON, implementation=name)[0], x)
+    return spikes, *pull(gs)
 
 
-def bench_op(shape: Shape, neuron: Neuron, runs: int) -> None:
-    """Print time and bandwidth of every implementation at one shape."""
-    x, cotangent = (jax.random.normal(jax.random.key(i), shape.full) for i in range(2))
-    layers = {
-        str(name): partial(_spikes, neuron=neuron, implementation=name) for name in IMPLEMENTATIONS
-    }
-    forward = medians({k: jax.jit(f) for k, f in layers.items()}, (x,), runs)
-    both = medians({k: gradient(f) for k, f in layers.items()}, (cotangent, x), runs)
-    print(f"{shape.name}: x {shape.full} float32")
-    for name in layers:
-        for label, ms, with_gradient in (("fwd", forward, False), ("fwd+bwd", both, True)):
-            moved = minimal_bytes(x.size, 4, gradient=with_gradient)
-            rate = f"{moved / 1e6:7.1f} MB {moved / ms[name] / 1e6:7.1f} GB/s"
-            print(f"  {name:9} {label:8} {ms[name]:8.2f} ms  {rate}")
+PARTS: dict[str, Callable] = {"forward": layer, "forward and backward": gradient}
 
 
-def bench_share(shape: Shape, neuron: Neuron, runs: int) -> None:
-    """Print the Amdahl line: what part of a Linear + LIF layer the LIF operation is."""
+def arguments_of(shape: Shape) -> tuple[jax.Array, jax.Array]:
+    """Input and a cotangent of the spikes."""
+    x, gs = (jax.random.normal(jax.random.key(i), shape.full) for i in range(2))
+    return x, gs
+
+
+def bench_part(part: str, shape: Shape, runs: int) -> Iterator[dict[str, Any]]:
+    """One row per implementation."""
+    functions = {label: partial(PARTS[part], name) for label, name in IMPLEMENTATIONS.items()}
+    x, gs = arguments_of(shape)
+    moved = minimal_bytes(x.size, 4, gradient=part != "forward")
+    for row in compared(functions, (x, gs), runs, moved):
+        yield {"part": part, "size": shape.name} | row
+
+
+def _linear(x: jax.Array, w: jax.Array) -> jax.Array:
+    return x @ w
+
+
+def _spiking(x: jax.Array, w: jax.Array) -> jax.Array:
+    return lif(x @ w, neuron=NEURON)[0]
+
+
+def share(shape: Shape, runs: int) -> Iterator[dict[str, Any]]:
+    """What part of a Linear + LIF layer the neurons take, without and with both gradients."""
     width = shape.features[-1]
-    x, cotangent = (jax.random.normal(jax.random.key(i), shape.full) for i in range(2))
-    weight = jax.random.normal(jax.random.key(2), (width, width)) / width**0.5
+    x, cotangent = arguments_of(shape)
+    w = jax.random.normal(jax.random.key(2), (width, width)) / width**0.5
 
-    def linear(x, w):
-        return x @ w
+    def with_gradients(f: Callable) -> Callable:
+        def run(x, w):
+            y, pull = jax.vjp(f, x, w)
+            return y, pull(cotangent)
 
-    def layer(x, w):
-        return lif(linear(x, w), neuron=neuron)[0]
+        return run
 
-    def alone(x, w):
-        return lif(x, neuron=neuron)[0] + 0.0 * w[0, 0]
-
-    parts = {"linear": linear, "lif": alone, "linear+lif": layer}
-    forward = medians({k: jax.jit(f) for k, f in parts.items()}, (x, weight), runs)
-    both = medians({k: gradient(f) for k, f in parts.items()}, (cotangent, x, weight), runs)
-    for label, ms in (("fwd", forward), ("fwd+bwd", both)):
-        share = 1.0 - ms["linear"] / ms["linear+lif"]
-        times = ", ".join(f"{name} {value:.2f} ms" for name, value in ms.items())
-        print(f"  {label:8} {times}; a free LIF would save {100 * max(0.0, share):.0f} %")
+    for part, of in (("forward", lambda f: f), ("forward and backward", with_gradients)):
+        parts = {"linear": jax.jit(of(_linear)), "layer": jax.jit(of(_spiking))}
+        times = medians(parts, (x, w), runs)
+        row = {"part": f"share of a layer, {part}", "size": shape.name}
+        row |= {"device": jax.devices()[0].device_kind}
+        row |= {f"{name}_ms": round(ms, 4) for name, ms in times.items()}
+        yield row | {"lif_share": round(max(0.0, 1 - times["linear"] / times["layer"]), 3)}
 
 
-def main(arguments: list[str]) -> None:
-    """Run the benchmark; ``--quick`` takes the first shape and three runs."""
-    quick = "--quick" in arguments
-    shapes, runs = (BENCH[:1], 3) if quick else (BENCH, 20)
-    neuron = Neuron(decay=1 - 1 / 1.1)
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, median of {runs}")
+def rows(shapes: tuple[Shape, ...], runs: int) -> Iterator[dict[str, Any]]:
+    """All rows of these shapes; shares of the first."""
     for shape in shapes:
-        bench_op(shape, neuron, runs)
-    print(f"share of the layer, Linear hoisted out of time: {shapes[0].name}")
-    bench_share(shapes[0], neuron, runs)
+        for part in PARTS:
+            yield from bench_part(part, shape, runs)
+    yield from share(shapes[0], runs)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the rows; 0, or 1 if a result deviates from the reference."""
+    shapes, runs = (BENCH[:1], 3) if "--quick" in arguments else (BENCH, 10)
+    return report(rows(shapes, runs), TOLERANCE)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -13,14 +13,16 @@ from jax.experimental.pallas import triton as plgpu
 
 from jaxlearn_kernels.lif import recurrence
 from jaxlearn_kernels.lif.options import Neuron
-from jaxlearn_kernels.time_blocks_gpu import call, here
+from jaxlearn_kernels.time_blocks_gpu import call, here, over_time
 
 
 def _forward_kernel(x_ref, v0_ref, s_ref, v_ref, *u_ref, neuron: Neuron, time: int, neurons: int):
     own, mask = here(neurons)
 
-    def body(t, v):
-        x = plgpu.load(x_ref.at[t, own], mask=mask, other=0.0)
+    def load(t):
+        return plgpu.load(x_ref.at[t, own], mask=mask, other=0.0)
+
+    def step(t, x, v):
         u = recurrence.charge(v, x.astype(v.dtype), neuron)
         s = recurrence.heaviside(u - neuron.threshold, neuron)
         plgpu.store(s_ref.at[t, own], s.astype(s_ref.dtype), mask=mask)
@@ -29,22 +31,24 @@ def _forward_kernel(x_ref, v0_ref, s_ref, v_ref, *u_ref, neuron: Neuron, time: i
         return recurrence.reset(u, s, neuron)
 
     v0 = plgpu.load(v0_ref.at[own], mask=mask, other=0.0)
-    plgpu.store(v_ref.at[own], jax.lax.fori_loop(0, time, body, v0), mask=mask)
+    plgpu.store(v_ref.at[own], over_time(time, load, step, v0), mask=mask)
 
 
 def _backward_kernel(u_ref, gs_ref, gv_ref, gx_ref, gv0_ref, *, neuron, time: int, neurons: int):
     own, mask = here(neurons)
 
-    def body(i, gv):
-        t = time - 1 - i
-        u = plgpu.load(u_ref.at[t, own], mask=mask, other=0.0)
-        gs = plgpu.load(gs_ref.at[t, own], mask=mask, other=0.0).astype(gv.dtype)
-        gx, gv_prev = recurrence.adjoint(u, gs, gv, neuron)
-        plgpu.store(gx_ref.at[t, own], gx.astype(gx_ref.dtype), mask=mask)
+    def load(i):
+        at = (time - 1 - i, own)
+        return [plgpu.load(ref.at[at], mask=mask, other=0.0) for ref in (u_ref, gs_ref)]
+
+    def step(i, loaded, gv):
+        u, gs = loaded
+        gx, gv_prev = recurrence.adjoint(u, gs.astype(gv.dtype), gv, neuron)
+        plgpu.store(gx_ref.at[time - 1 - i, own], gx.astype(gx_ref.dtype), mask=mask)
         return gv_prev
 
     gv = plgpu.load(gv_ref.at[own], mask=mask, other=0.0)
-    plgpu.store(gv0_ref.at[own], jax.lax.fori_loop(0, time, body, gv), mask=mask)
+    plgpu.store(gv0_ref.at[own], over_time(time, load, step, gv), mask=mask)
 
 
 @partial(jax.jit, static_argnames=("neuron", "save", "spikes", "interpret"))

@@ -39,5 +39,6 @@ BENCH = (
     Shape("65,536 neurons, 16 steps", 16, (65536,)),
     Shape("delay net, batch 128", 100, (128, 256)),
     Shape("language model 12 x 512", 1024, (12, 512)),
+    Shape("first stage of ResNet-18, batch 64", 6, (64, 32, 32, 64)),
 )
-"""The Open Neuromorphic workload, spikingjelly's, SNN-delays' and SpikeGPT's."""
+"""The Open Neuromorphic workload, spikingjelly's, SNN-delays', SpikeGPT's and SLTT's."""

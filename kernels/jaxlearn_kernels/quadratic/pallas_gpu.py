@@ -36,13 +36,28 @@ class Plan(NamedTuple):
 def plan(inputs: int, outputs: int) -> Plan:
     """Tiles for a layer: three tiles of sums have to fit into the registers.
 
+    >>> plan(64, 64)
+    Plan(rows=64, outputs=32, inputs=64, warps=4)
     >>> plan(128, 512)
-    Plan(rows=64, outputs=64, inputs=32, warps=4)
+    Plan(rows=128, outputs=64, inputs=64, warps=8)
     >>> plan(3, 10)
     Plan(rows=64, outputs=16, inputs=16, warps=4)
     """
     side = lambda n, most: min(most, max(SMALLEST, pl.next_power_of_2(n)))
-    return Plan(64, side(outputs, 64), side(inputs, 32), 4)
+    if inputs <= 64:
+        return Plan(64, side(outputs, 32), side(inputs, 64), 4)
+    return Plan(128, side(outputs, 64), 64, 8)
+
+
+def pays(inputs: int, outputs: int, *, save: bool) -> bool:
+    """Whether the kernel is faster than XLA's two products.
+
+    Measured on an H100 in float32: 2.6 times as fast from 64 inputs to 64 outputs, 1.2 times from
+    128 to 128; wider layers are bound by their products, which cuBLAS makes 1.3 times as fast from
+    128 to 512 and 2.3 times from 512 to 512, and where r and g are written too it is ahead
+    everywhere.
+    """
+    return not save and max(inputs, outputs) <= 128
 
 
 def _kernel(x_ref, *refs, cut: Plan, branches: tuple[bool, bool], shape: tuple[int, int, int]):
@@ -88,13 +103,18 @@ def _kernel(x_ref, *refs, cut: Plan, branches: tuple[bool, bool], shape: tuple[i
         plgpu.store(place, value.astype(ref.dtype), mask=inside)
 
 
-@partial(jax.jit, static_argnames=("save", "interpret"))
+@partial(jax.jit, static_argnames=("save", "cut", "interpret"))
 def forward(
-    x: jax.Array, branches: Branches, *, save: bool, interpret: bool = False
+    x: jax.Array,
+    branches: Branches,
+    *,
+    save: bool,
+    cut: Plan | None = None,
+    interpret: bool = False,
 ) -> tuple[jax.Array, ...]:
     """``(y [N, m],)``, and with ``save`` r and g ``[N, m]`` as second and third."""
     (rows, inputs), outputs = x.shape, branches.r.bias.shape[0]
-    cut = plan(inputs, outputs)
+    cut = cut or plan(inputs, outputs)
     count = 3 if save and branches.g is not None else 1
     return tuple(
         pl.pallas_call(

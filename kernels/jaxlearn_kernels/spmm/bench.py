@@ -184,9 +184,9 @@ def bench_torch(shape: Shape, runs: int) -> Iterator[dict[str, Any]]:
 def tune(shape: Shape, runs: int) -> Iterator[dict[str, Any]]:
     """Time of the GPU kernel's product for a grid of plans, the fastest last."""
     matrix, x, _ = arguments_of(shape, "float32")
-    grid = itertools.product((1, 2), (8, 16, 32, 64), (1, 2, 4))
+    grid = itertools.product((8, 16, 32), (1, 2), (32, 64, 128))
     columns = min(512, 1 << (shape.width - 1).bit_length())
-    plans = [pallas_gpu.Plan(rows, entries, columns, warps) for rows, entries, warps in grid]
+    plans = [pallas_gpu.Plan(entries, columns, warps, block) for entries, warps, block in grid]
 
     def run(cut: pallas_gpu.Plan, x: jax.Array) -> jax.Array:
         options = {"epilogue": Epilogue(), "dtype": jnp.dtype(x.dtype), "cut": cut}

@@ -1,42 +1,19 @@
 """GPU kernels (Pallas through Triton): one program per tile of channels, time loop inside.
 
 Channels do not talk to each other, so programs share nothing and the state lives in registers; the
-tiles are those of :mod:`jaxlearn_kernels.time_blocks_gpu`. A language model has few channels and
-many tokens, so a program mostly waits for memory: it asks for several tokens before it needs them.
+tiles are those of :mod:`jaxlearn_kernels.time_blocks_gpu`.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.experimental.pallas import triton as plgpu
 
-from jaxlearn_kernels.time_blocks_gpu import call, here
+from jaxlearn_kernels.time_blocks_gpu import call, here, over_time
 from jaxlearn_kernels.wkv import recurrence
 from jaxlearn_kernels.wkv.recurrence import Sweep
 from jaxlearn_kernels.wkv.state import WkvState
-
-TOGETHER = 4  # tokens that are loaded before the first of them is used
-
-
-def _over_tokens(time: int, load: Callable, step: Callable, carry: Any) -> Any:
-    """``carry = step(i, load(i), carry)`` for i = 0, ..., time - 1, loads ahead of steps."""
-
-    def group(first, count: int, carry):
-        places = [jnp.int32(first + i) for i in range(count)]
-        loaded = [load(i) for i in places]
-        for i, token in zip(places, loaded, strict=True):
-            carry = step(i, token, carry)
-        return carry
-
-    whole = time // TOGETHER
-    if whole:
-        body = lambda i, carry: group(i * TOGETHER, TOGETHER, carry)
-        carry = jax.lax.fori_loop(0, whole, body, carry)
-    return group(whole * TOGETHER, time % TOGETHER, carry)
 
 
 def _forward_kernel(*refs, time: int, features: int):
@@ -59,7 +36,7 @@ def _forward_kernel(*refs, time: int, features: int):
             plgpu.store(log_d_ref[0].at[t, own], log_d, mask=mask)
         return state
 
-    state = _over_tokens(time, load, step, WkvState(*state))
+    state = over_time(time, load, step, WkvState(*state))
     for ref, value in zip(final, state, strict=True):
         plgpu.store(ref.at[own], value, mask=mask)
 
@@ -80,7 +57,7 @@ def _backward_kernel(*refs, time: int, features: int):
         plgpu.store(gv_ref.at[at], gv.astype(gv_ref.dtype), mask=mask)
         return sweep
 
-    sweep = _over_tokens(time, load, step, recurrence.opened(*ends))
+    sweep = over_time(time, load, step, recurrence.opened(*ends))
     for ref, value in zip(final, sweep, strict=True):
         plgpu.store(ref.at[own], value, mask=mask)
 
