@@ -17,11 +17,11 @@ from jaxlearn_kernels.block_sparse.reference import compute_dtype
 SMALLEST = 16  # of the sides of a tensor-core product
 ROWS = 128  # examples of a tile
 DEPTH = 32  # numbers that are contracted at a time
-WIDE = {False: 64, True: 128}
-"""Columns of a product's tile at most: a transposed w takes wider ones (H100, float32)."""
+NARROW, WIDE = 64, 128
+ENOUGH = 256  # wide tiles from which on they fill the device
 
 
-def tile_of(block: tuple[int, int], most: int = 64) -> tuple[int, int] | None:
+def tile_of(block: tuple[int, int], most: int = NARROW) -> tuple[int, int] | None:
     """The largest tile of powers of two up to ``most`` that divides a block; None below 16.
 
     >>> tile_of((128, 96)), tile_of((16, 20))
@@ -39,6 +39,11 @@ def times(x: jax.Array, w: jax.Array, mask: jax.Array, *, interpret: bool = Fals
 def back(dy: jax.Array, w: jax.Array, mask: jax.Array, *, interpret: bool = False) -> jax.Array:
     """``dy (m w)'``, the cotangent of x; w is read as it lies."""
     return _product(dy, w, mask, turned=True, interpret=interpret)
+
+
+def _width(rows: int, columns: int) -> int:
+    """Columns of a tile at most: wide ones read less, narrow ones are more programs."""
+    return WIDE if rows * columns >= ENOUGH * WIDE**2 else NARROW
 
 
 def _product_kernel(
@@ -74,7 +79,8 @@ def _product_kernel(
 def _product(left, w, mask, *, turned: bool, interpret: bool):
     count, (high, wide) = left.shape[0], mask.shape
     block = (w.shape[0] // high, w.shape[1] // wide)
-    tile = _fitting(block, WIDE[turned])
+    # in the product as it lies, w passes through registers, of which wide tiles leave too few
+    tile = _fitting(block, _width(count, w.shape[0]) if turned else NARROW)
     sides, tile = (block[::-1], tile[::-1]) if turned else (block, tile)
     lines = high if turned else wide
     tile = (min(tile[0], DEPTH), tile[1])
@@ -115,8 +121,8 @@ def outer(x: jax.Array, dy: jax.Array, mask: jax.Array, *, interpret: bool = Fal
     """``m (x' dy)``, the cotangent of w."""
     high, wide = mask.shape
     block = (x.shape[1] // high, dy.shape[1] // wide)
-    tile = _fitting(block)
     shape = (x.shape[1], dy.shape[1])
+    tile = _fitting(block, _width(*shape))
     return pl.pallas_call(
         partial(_outer_kernel, rows=x.shape[0], block=block, tile=tile, wide=wide),
         out_shape=jax.ShapeDtypeStruct(shape, x.dtype),
@@ -126,7 +132,7 @@ def outer(x: jax.Array, dy: jax.Array, mask: jax.Array, *, interpret: bool = Fal
     )(mask.ravel().astype(jnp.int32), x, dy)
 
 
-def _fitting(block: tuple[int, int], most: int = 64) -> tuple[int, int]:
+def _fitting(block: tuple[int, int], most: int) -> tuple[int, int]:
     found = tile_of(block, most)
     if found is None:
         raise ValueError(

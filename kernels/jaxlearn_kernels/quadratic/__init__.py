@@ -100,10 +100,9 @@ def _forward(x, branches, save: bool, implementation: str | None) -> tuple[jax.A
         return _forced(xla, tpu, gpu)[implementation](x, branches)
     kernels = {}
     if _suits(x, branches):
-        kept = save and branches.g is not None
-        if pallas_gpu.pays(x.shape[1], branches.r.bias.shape[0], save=kept):
+        if pallas_gpu.pays(x.shape[1], branches.r.bias.shape[0], x.dtype.itemsize):
             kernels["cuda"] = gpu
-        written = 3 if kept else 1
+        written = 3 if save and branches.g is not None else 1
         if pallas_tpu.forward_plan(pallas_tpu.layer_of(x, branches), written):
             kernels["tpu"] = tpu
     return jax.lax.platform_dependent(x, branches, default=xla, **kernels)
