@@ -1,5 +1,6 @@
 """Settings shared by all tests; they must act before jax starts."""
 
+import gc
 import os
 from importlib.metadata import version
 
@@ -12,6 +13,10 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+# tracing makes millions of objects that live; looking through them takes a tenth of the time, and
+# noting in each program where its lines come from a twentieth
+gc.set_threshold(100_000, 20, 100)
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # tests compile thousands of small programs and run each a few times: without LLVM's optimisation
 # and the detour of fusions through MLIR the suite takes half of the time; `XLA_FLAGS= make test`
 # takes the compiler as it is

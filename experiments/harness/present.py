@@ -85,7 +85,7 @@ def markdown(table: Mapping[str, Any], picture: bool = False) -> str:
         f"# {table['title']}",
         f"{table['citation']}\n\nPreset `{table['preset']}`, seeds {seeds}; "
         "ours as mean ± sample standard deviation (seeds), beside the paper's figures.",
-        _markdown_grid(grid(table)),
+        markdown_grid(grid(table)),
         _section("Claims", claim_lines(table)),
         _section("Deviations from the paper", table["deviations"], numbered=True),
         _section("Notes", table["notes"]),
@@ -96,7 +96,8 @@ def markdown(table: Mapping[str, Any], picture: bool = False) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _markdown_grid(lines: Sequence[Sequence[str]]) -> str:
+def markdown_grid(lines: Sequence[Sequence[str]]) -> str:
+    """Return header and rows of text as a Markdown table."""
     rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
     rule = "|" + " --- |" + " ---: |" * (len(lines[0]) - 1)
     return "\n".join([rows[0], rule, *rows[1:]])

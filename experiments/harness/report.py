@@ -1,4 +1,4 @@
-"""One page with every kept table, its claims and its figure; needs no network and no server."""
+"""Every kept table, its claims and its figure: one page without network, and one of Markdown."""
 
 import base64
 from pathlib import Path
@@ -74,13 +74,41 @@ Figures are ours as mean ± sample standard deviation (seeds), beside the paper'
 
 
 def write(results: Path) -> str:
-    """Write `index.html` into the results folder and return a line about it."""
+    """Write `index.html` and `RESULTS.md` into the results folder; return a line about them."""
     pages = [page for folder in _folders(results) if (page := _page(folder, results))]
-    marks = [line[0] for page in pages for table in page["tables"] for line in table["claims"]]
+    marks = [mark for page in pages for mark in _marks(page)]
+    counts = {"held": marks.count("✓"), "failed": marks.count("✗")}
     html = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    text = html.render(pages=pages, held=marks.count("✓"), failed=marks.count("✗"))
-    store.write(results / "index.html", text)
-    return f"written: {results / 'index.html'} ({len(pages)} experiments)"
+    store.write(results / "index.html", html.render(pages=pages, **counts))
+    store.write(results / "RESULTS.md", _markdown(pages, **counts))
+    return f"written: {results / 'index.html'} and RESULTS.md ({len(pages)} experiments)"
+
+
+def _marks(page: dict[str, Any]) -> list[str]:
+    return [line[0] for table in page["tables"] for line in table["claims"]]
+
+
+def _markdown(pages: list[dict[str, Any]], held: int, failed: int) -> str:
+    """The same for readers of a repository: which claims hold, then every table."""
+    overview = [["experiment", "paper", "claims held", "failed"]]
+    parts = []
+    for page in pages:
+        marks, slug = _marks(page), page["slug"]
+        counts = [str(marks.count(mark)) for mark in "✓✗"] if marks else ["", ""]
+        overview.append([f"[{slug}](#{slug})", page["citation"], *counts])
+        parts.append(f"## {slug}\n\n{page['title']}")
+        for table in page["tables"]:
+            parts.append(f"### {slug}, {table['preset']}\n\n{present.markdown_grid(table['grid'])}")
+            parts.append("\n".join(f"- {line}" for line in table["claims"]))
+            parts.append(f"[page, with deviations and notes]({slug}/{table['preset']}.md)")
+        for title, lines in page["extra"]:
+            parts.append(f"### {slug}, {title}\n\n{present.markdown_grid(lines)}")
+    head = (
+        "# Results\n\nWritten by `python -m experiments report` from the JSON beside it: "
+        f"{held} claims hold, {failed} failed. Figures are ours as mean ± sample standard "
+        "deviation (seeds)."
+    )
+    return "\n\n".join([head, present.markdown_grid(overview), *filter(None, parts)]) + "\n"
 
 
 def _folders(results: Path) -> list[Path]:
@@ -96,8 +124,9 @@ def _benches(results: Path) -> dict[str, Any]:
 
 def _page(folder: Path, results: Path) -> dict[str, Any] | None:
     """Collect what is kept of one experiment, None when there is nothing."""
-    files = [folder / f"{preset}.json" for preset in ("small", "paper")]
-    made = [(store.read(file), file.with_suffix(".png")) for file in files if file.exists()]
+    files = sorted(folder.glob("*.json"), key=lambda file: (file.stem != "small", file.stem))
+    read = [(store.read(file), file.with_suffix(".png")) for file in files]
+    made = [(table, picture) for table, picture in read if "claims" in table]
     extra = _compiled(folder) + _benched(folder.name, results)
     if not made and not extra:
         return None

@@ -29,11 +29,12 @@ done
 echo "$processes processes; logs in $logs" >&2
 
 status=0
-for ((left = processes; left > 0; left--)); do
-  wait -n -p ended "${running[@]}"
-  code=$?
+# looked for one by one: `wait -n` can miss one of several that end at once
+while [ "${#running[@]}" -gt 0 ]; do
   for i in "${!running[@]}"; do
-    [ "${running[$i]}" = "${ended:-}" ] || continue
+    kill -0 "${running[$i]}" 2>/dev/null && continue
+    wait "${running[$i]}"
+    code=$?
     unset "running[$i]"
     if [ "$code" -gt 1 ] && [ "$status" -lt 2 ]; then
       echo "process $i ended with status $code; its last lines (all in $logs/process-$i.log):" >&2
@@ -44,6 +45,7 @@ for ((left = processes; left > 0; left--)); do
     fi
     [ "$code" -gt "$status" ] && [ "$status" -lt 2 ] && status=$code
   done
+  sleep 0.2
 done
 [ -n "${killer:-}" ] && kill "$killer" 2>/dev/null
 [ "$status" -le 1 ] && cat "$logs/process-0.out"

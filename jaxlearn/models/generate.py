@@ -41,8 +41,8 @@ def generate(
     Example:
         >>> from jaxlearn.core import stack
         >>> from jaxlearn.models.spikegpt import spikegpt_blocks
-        >>> model, prompt = stack(spikegpt_blocks(11, 2, 8)), jnp.array([[1, 2], [3, 4]])
-        >>> variables = model.init(jax.random.key(0), prompt)
+        >>> model, prompt = stack(spikegpt_blocks(11, 1, 8)), jnp.array([[1, 2], [3, 4]])
+        >>> variables = jax.jit(model.init)(jax.random.key(0), prompt)
         >>> generate(model, *variables, prompt, 5, jax.random.key(1)).shape
         (2, 5)
     """
@@ -96,7 +96,7 @@ def generate_by_rereading(
         >>> from jaxlearn.models.opt import opt_blocks
         >>> model = stack(opt_blocks(11, 1, 8, longest=8, heads=2))
         >>> prompt = jnp.array([[1, 2], [3, 4]])
-        >>> variables = model.init(jax.random.key(0), prompt)
+        >>> variables = jax.jit(model.init)(jax.random.key(0), prompt)
         >>> generate_by_rereading(model, *variables, prompt, 5, jax.random.key(1)).shape
         (2, 5)
     """

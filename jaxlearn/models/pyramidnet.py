@@ -83,10 +83,10 @@ def pyramidnet(depth: int = 200, alpha: float = 240, *, sync: bool = False) -> l
         >>> from jaxlearn.core import stack
         >>> from jaxlearn.models.cifar_resnet import classifier
         >>> images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
-        >>> model = stack([*pyramidnet(), classifier(100)])
+        >>> model = stack([*pyramidnet(20, 12), classifier(100)])
         >>> params, _ = jax.eval_shape(model.init, jax.random.key(0), images)
         >>> sum(leaf.size for leaf in jax.tree.leaves(params))
-        26844952
+        67736
     """
     widths = pyramid_widths(depth, alpha)
     n = len(widths) // 3

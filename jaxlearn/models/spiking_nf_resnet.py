@@ -108,8 +108,9 @@ def spiking_nf_resnet_blocks(
     Example:
         >>> from jaxlearn.core import stack
         >>> model = stack(spiking_nf_resnet_blocks(5, width=2, repeats=(1, 1)))
-        >>> x = jax.numpy.ones((1, 16, 16, 3))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> x = jax.ShapeDtypeStruct((1, 16, 16, 3), "float32")
+        >>> variables = jax.eval_shape(model.init, jax.random.key(0), x)
+        >>> jax.eval_shape(model.apply, *variables, x)[0].shape
         (1, 5)
     """
     blocks: list[linen.Module] = [NFStem(width)]

@@ -2,9 +2,13 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
-from experiments.harness import present
+import pytest
+
+from experiments.harness import present, report
 
 
 class Page(HTMLParser):
@@ -78,6 +82,54 @@ def test_report_shows_bench_and_compile(harness):
     cells = Page((harness.results / "index.html").read_text()).cells
     for figure in ("1234", "99", "1e+15", "7", "ours", "5.5", "0.75"):
         assert figure in cells
+
+
+def test_a_reader_of_the_repository_finds_every_table_and_claim(harness):
+    harness("table", "tiny-quadratic")
+    folder = harness.results / "tiny-quadratic"
+    made = json.loads((folder / "small.json").read_text())
+    made |= {"preset": "variants"}
+    made["claims"][0] |= {"holds": False}
+    (folder / "variants.json").write_text(json.dumps(made))
+    (folder / "memory.json").write_text(json.dumps({"unit": "MB"}))
+    assert harness("report")[0] == 0
+    text = (harness.results / "RESULTS.md").read_text()
+    claims = len(made["claims"])
+    assert f"{2 * claims - 1} claims hold, 1 failed" in text
+    assert "### tiny-quadratic, small" in text
+    assert "### tiny-quadratic, variants" in text
+    for line in present.claim_lines(made):
+        assert f"- {line}" in text
+    for row in present.grid(made):
+        assert "| " + " | ".join(row) + " |" in text
+    for target in re.findall(r"\]\(([^#)]+)\)", text):
+        assert target == "tiny-quadratic/variants.md" or (harness.results / target).exists()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+KEPT = Path(__file__).parents[2] / "experiments" / "results"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_shows_every_kept_table_and_has_nothing_to_complain_about(tmp_path):
+    """The page of the kept results from disk, without network, as wide as a phone."""
+    shutil.copytree(KEPT, tmp_path / "results")
+    report.write(tmp_path / "results")
+    own = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'user'}"]
+    asked = ["--window-size=390,844", "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"]
+    told = ["--enable-logging=stderr", "--v=0"]
+    page_address = (tmp_path / "results" / "index.html").as_uri()
+    command = [str(CHROMIUM), *own, *asked, *told, page_address]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in shown.stderr
+    page = Page(shown.stdout)
+    for file in (tmp_path / "results").glob("*/*.json"):
+        table = json.loads(file.read_text())
+        if "claims" in table:
+            for line in present.grid(table):
+                assert set(line) <= set(page.cells), file
+            assert all(claim["id"] in shown.stdout for claim in table["claims"])
+    assert page.sources.count("") == 0
 
 
 def test_report_of_nothing_is_a_page(harness):
