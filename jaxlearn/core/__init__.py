@@ -22,6 +22,7 @@ from jaxlearn.core.contracts import (
 from jaxlearn.core.microbatch import microbatch
 from jaxlearn.core.online import make_online_step
 from jaxlearn.core.over_time import over_time, through_time
+from jaxlearn.core.precision import computing_in
 from jaxlearn.core.prepared import prepared
 from jaxlearn.core.reparametrize import reparametrize
 from jaxlearn.core.route import route
@@ -48,6 +49,7 @@ __all__ = [
     "TrainState",
     "axis",
     "begin",
+    "computing_in",
     "from_functions",
     "from_linen",
     "from_nnx",
