@@ -6,7 +6,7 @@ TEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow pod lint format table clean
+.PHONY: help setup demo test test-slow pod lint format table bench clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ format: $(SETUP)  ## write the format
 table: $(SETUP)  ## the small tables of the four methods (needs JAXLEARN_DATA)
 	for slug in auglocal sltt forwardgnn granet; do \
 	  $(BIN)/python -m experiments table $$slug --preset small --seeds 3 || [ $$? -eq 1 ] || exit $$?; done
+
+bench: $(SETUP)  ## step time and memory of every method beside backprop and installed peers, as a page
+	for slug in $$($(BIN)/python -m experiments list --json | \
+	    $(BIN)/python -c 'import json, sys; print(*(e["slug"] for e in json.load(sys.stdin)))'); do \
+	  $(BIN)/python -m experiments bench $$slug || exit $$?; done
+	$(BIN)/python -m experiments report
 
 clean:  ## remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

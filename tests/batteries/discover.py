@@ -51,5 +51,5 @@ def patiently(names: Iterable[str], first: list[str]) -> list:
 
 FIRST = first_examples(rules)
 EVERY_RULE = patiently(RULES, FIRST)
-EVERY_MODEL = patiently(MODELS, first_examples(models))
+FIRST_MODELS = first_examples(models)
 EVERY_NEURON = patiently(NEURONS, first_examples(models, "neuron_examples"))
