@@ -15,7 +15,7 @@ os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 # tracing makes millions of objects that live; looking through them takes a tenth of the time, and
 # noting in each program where its lines come from a twentieth
-gc.set_threshold(100_000, 20, 100)
+gc.set_threshold(50_000, 20, 20)
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # tests compile thousands of small programs and run each a few times: without LLVM's optimisation
 # and the detour of fusions through MLIR the suite takes half of the time; `XLA_FLAGS= make test`

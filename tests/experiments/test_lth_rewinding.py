@@ -26,6 +26,7 @@ def test_prunable_weights_are_all_but_the_exempt_output_layers(name, weights):
     assert sum(leaf.size for leaf in found.values()) == weights
 
 
+@pytest.mark.slow
 def test_published_initialisation_of_the_residual_network():
     params, _ = network("resnet20").init(jax.random.key(0), jnp.zeros(SHAPES["resnet20"]))
     scales = [

@@ -86,7 +86,7 @@ def test_imagenet_rows_carry_published_errors_and_the_authors_cuts():
             assert loss_weights(row.config, module) == (5.0, 0.75)
 
 
-@pytest.mark.parametrize("method", ["host", "man"])
+@pytest.mark.parametrize("method", [pytest.param("host", marks=pytest.mark.slow), "man"])
 def test_the_imagenet_step_keeps_its_state_and_hears_from_the_next_block(method):
     tiny = ImageNet(
         method=method,

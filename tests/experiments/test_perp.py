@@ -36,8 +36,15 @@ def network():
     return blocks, params, x
 
 
-@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
-@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize(
+    "pruner, pattern",
+    [
+        pytest.param(pruner, pattern, marks=() if some else pytest.mark.slow)
+        for pruner in PRUNERS
+        for pattern in ("unstructured", "2:4")
+        for some in [(pruner == "magnitude") == (pattern == "unstructured")]
+    ],
+)
 def test_every_pruner_meets_every_subset_and_the_zeros_stay(network, pruner, pattern):
     blocks, params, x = network
     config = replace(SMOKE, pruner=pruner, pattern=pattern)

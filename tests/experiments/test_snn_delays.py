@@ -63,7 +63,7 @@ def test_smoke_turns_on_what_it_can_at_once():
     assert (smoke.neuron, smoke.augment) == ("plif", "cutmix")
 
 
-@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize("pruned", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_density_is_that_of_every_layer_and_masked_synapses_do_not_count(pruned):
     config = replace(SMOKE, density=0.25, pruned=pruned)
     rule, tx = snn_delays.rule_of(config, 4), snn_delays.transform_of(config, 4)

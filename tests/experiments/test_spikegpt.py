@@ -21,6 +21,7 @@ def weights(model: str) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 def test_baselines_have_about_as_many_weights():
     ours = weights("spikegpt")
     for model in ("rwkv", "transformer", "lstm", "real-embedding", "no-leak"):

@@ -86,6 +86,7 @@ def test_layer_by_layer_every_layer_has_its_own_turn_and_schedule():
         assert moves[4 * turn + 3][turn] < moves[4 * turn + 1][turn]
 
 
+@pytest.mark.slow
 def test_with_recompute_the_second_layer_sees_the_first_after_its_step():
     config = replace(SMOKE, widths=(5, 4), hidden_rate=0.5)
     signal = {}
