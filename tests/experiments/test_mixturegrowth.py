@@ -14,12 +14,15 @@ from experiments import mixturegrowth as mg
 from experiments.harness import Measured, Run
 from experiments.parts import mixturegrowth_cost as cost
 from experiments.parts import mixturegrowth_images as images
+from experiments.parts import mixturegrowth_learners as learners
+from experiments.parts import mixturegrowth_stages as stages
 from experiments.parts.mixturegrowth_both import both
 from experiments.parts.mixturegrowth_claims import claims
 from experiments.parts.mixturegrowth_networks import multiply_adds, network
 from experiments.parts.mixturegrowth_rows import MODES
 from jaxlearn.core import FROZEN, from_linen, make_state
 from jaxlearn.objectives import cross_entropy
+from jaxlearn.parametrizations.templates import member
 from jaxlearn.rules import backprop
 
 SMOKE, SMALL, PAPER = (mg.PRESETS[name] for name in ("smoke", "small", "paper"))
@@ -34,8 +37,8 @@ def trained(number, config=SMOKE):
     draw = np.random.default_rng(number)
     shapes = jax.eval_shape(
         lambda: make_state(
-            mg.member_rule(config, number),
-            mg.phase(config, 0),
+            learners.member_rule(config, number),
+            learners.phase(config, 0),
             jax.random.key(0),
             images.blank(config),
         )
@@ -95,45 +98,45 @@ def test_templates_and_norms_decay_and_coefficients_do_not():
         "coefficients": {"k": jnp.ones(2)},
         "rest": {"norm/scale": jnp.ones(2)},
     }
-    tx = mg.sgd(0.5, 10, 0.0, 0, 1, 0.1)
+    tx = learners.sgd(0.5, 10, 0.0, 0, 1, 0.1)
     none = jax.tree.map(jnp.zeros_like, params)
     updates = cast(Any, tx.update(none, tx.init(params), params)[0])
     # Nesterov's first step is 1 + 0.9 of the gradient
     for name in ("templates", "rest"):
         np.testing.assert_allclose(jax.tree.leaves(updates[name])[0], -0.5 * 1.9 * 0.1, rtol=1e-5)
     assert not np.any(updates["coefficients"]["k"])
-    assert mg.decays("0/stem/kernel")  # plain weights
+    assert learners.decays("0/stem/kernel")  # plain weights
 
 
 def test_growth_keeps_the_momentum_of_existing_leaves_unless_it_restarts():
-    _, _, start = mg.grown(SMOKE, ONE, TWO, 0)
-    kept = mg.momentum(start)
+    _, _, start = stages.grown(SMOKE, ONE, TWO, 0)
+    kept = stages.momentum(start)
     path = "1/conv1/kernel"
     for name, found in {"0": ONE, "1": TWO}.items():
         np.testing.assert_array_equal(
-            kept["templates"][path][name], mg.momentum(found)["templates"][path]
+            kept["templates"][path][name], stages.momentum(found)["templates"][path]
         )
     assert not np.any(kept["coefficients"][path][2:])
-    _, _, again = mg.grown(replace(SMOKE, keep_momentum=False), ONE, TWO, 0)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(mg.momentum(again)))
+    _, _, again = stages.grown(replace(SMOKE, keep_momentum=False), ONE, TWO, 0)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(stages.momentum(again)))
 
 
 def test_zero_growth_has_the_logits_of_the_ensemble():
     part = images.data_of(SMOKE).validation
-    sum_ = mg.ensemble(SMOKE, (ONE, TWO), part)
-    rule, _, start = mg.grown(replace(SMOKE, growth="zero"), ONE, TWO, 0)
-    found = mg.logits(rule, start, part)
+    sum_ = stages.ensemble(SMOKE, (ONE, TWO), part)
+    rule, _, start = stages.grown(replace(SMOKE, growth="zero"), ONE, TWO, 0)
+    found = stages.logits(rule, start, part)
     assert found.shape == (64, 10)
     assert np.std(found) > 0
     np.testing.assert_allclose(found, sum_, rtol=1e-4, atol=1e-4 * np.abs(sum_).max())
 
 
 def test_random_blocks_leave_the_diagonal_and_train_plain_weights():
-    rule, _, start = mg.grown(replace(SMOKE, growth="blocks"), ONE, TWO, 0)
-    assert rule is mg.plain_rule(SMOKE, False)
+    rule, _, start = stages.grown(replace(SMOKE, growth="blocks"), ONE, TWO, 0)
+    assert rule is learners.plain_rule(SMOKE, False)
     assert FROZEN not in start.state
     params, frozen = ONE.params, ONE.state[FROZEN]["own"]
-    small = mg.member(0, SMOKE.templates).materialize(params, frozen)["1"]["conv1"]["kernel"]
+    small = member(0, SMOKE.templates).materialize(params, frozen)["1"]["conv1"]["kernel"]
     whole, (i, o) = start.params["1"]["conv1"]["kernel"], small.shape[-2:]
     np.testing.assert_array_equal(whole[..., :i, :o], small)
     assert np.all(whole[..., :i, o:])
@@ -185,13 +188,13 @@ def test_the_square_of_cutout_has_the_mean_colour():
 
 def test_rows_share_members_unless_these_are_trained_otherwise():
     rows = by_name(PAPER)
-    own = mg.members_of(rows["MixtureGrowth, orthogonal"])
+    own = learners.members_of(rows["MixtureGrowth, orthogonal"])
     same = ("ensemble", "Net2WiderNet", "MixtureGrowth, copy", "MixtureGrowth, sets swapped")
-    assert all(mg.members_of(rows[name]) == own for name in same)
+    assert all(learners.members_of(rows[name]) == own for name in same)
     other = ("MixtureGrowth, both in phase 2", "MixtureGrowth, half of the data first")
-    assert all(mg.members_of(rows[name]) != own for name in other)
-    assert mg.members_of(replace(PAPER, rates=(0.1, 0.1, 0.5))) == own
-    assert mg.members_of(replace(PAPER, rates=(0.1, 0.2, 1e-4))) != own
+    assert all(learners.members_of(rows[name]) != own for name in other)
+    assert learners.members_of(replace(PAPER, rates=(0.1, 0.1, 0.5))) == own
+    assert learners.members_of(replace(PAPER, rates=(0.1, 0.2, 1e-4))) != own
 
 
 def test_smoke_has_every_way_of_growing_and_the_options():
@@ -227,13 +230,13 @@ def test_the_compiled_step_is_the_grown_wrn_28_10():
 @pytest.mark.parametrize("weight", [0.0, 0.1])
 def test_phase_2_leaves_member_0_bitwise_unless_both_train(tmp_path, weight):
     config = replace(SMOKE, both=weight)
-    before = mg.one_member(config, 0, Run(tmp_path / "row"))
-    first, second = mg.members(config, 0, Run(tmp_path / "row"))
+    before = stages.one_member(config, 0, Run(tmp_path / "row"))
+    first, second = stages.members(config, 0, Run(tmp_path / "row"))
     same = [
         bool(np.array_equal(a, b))
         for a, b in zip(
-            jax.tree.leaves((before.params, mg.bare(before.state))),
-            jax.tree.leaves((first.params, mg.bare(first.state))),
+            jax.tree.leaves((before.params, learners.bare(before.state))),
+            jax.tree.leaves((first.params, learners.bare(first.state))),
             strict=True,
         )
     ]
