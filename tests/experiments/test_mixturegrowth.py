@@ -22,7 +22,7 @@ from experiments.parts.mixturegrowth_networks import multiply_adds, network
 from experiments.parts.mixturegrowth_rows import MODES
 from jaxlearn.core import FROZEN, from_linen, make_state
 from jaxlearn.objectives import cross_entropy
-from jaxlearn.parametrizations.templates import member
+from jaxlearn.parametrizations.templates import member, wide
 from jaxlearn.rules import backprop
 
 SMOKE, SMALL, PAPER = (mg.PRESETS[name] for name in ("smoke", "small", "paper"))
@@ -129,6 +129,37 @@ def test_zero_growth_has_the_logits_of_the_ensemble():
     assert found.shape == (64, 10)
     assert np.std(found) > 0
     np.testing.assert_allclose(found, sum_, rtol=1e-4, atol=1e-4 * np.abs(sum_).max())
+
+
+@pytest.mark.slow
+def test_member_0_widened_has_its_logits_where_its_copies_have_no_noise():
+    part = images.data_of(SMOKE).validation
+    params, state = stages.widened(replace(SMOKE, copy_noise=0.0), ONE, jax.random.key(5))
+    made = ONE._replace(params=params, state=state)
+    found = stages.logits(learners.plain_rule(SMOKE, False), made, part)
+    own = stages.logits(learners.member_rule(SMOKE), ONE, part)
+    np.testing.assert_allclose(found, own, rtol=1e-4, atol=1e-4 * np.abs(own).max())
+
+
+@pytest.mark.parametrize("sets", [(0, 1, 0, 1), (0, 1, 1, 0)])
+def test_new_blocks_are_mixtures_of_the_set_that_is_assigned_to_them(sets):
+    _, _, start = stages.grown(replace(SMOKE, sets=sets), ONE, TWO, 0)
+    path, frozen = "1/conv1/kernel", start.state[FROZEN]["own"]
+    kernel = wide(sets).materialize(start.params, frozen)["1"]["conv1"]["kernel"]
+    rows, templates = (start.params[name][path] for name in ("coefficients", "templates"))
+    mixture = lambda row: np.einsum("k,khwio->hwio", rows[row], templates[str(sets[row])])
+    i, o = (size // 2 for size in kernel.shape[-2:])
+    np.testing.assert_allclose(kernel[..., i:, :o], mixture(2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kernel[..., :i, o:], mixture(3), rtol=1e-5, atol=1e-6)
+
+
+def test_k_is_the_number_of_templates_of_a_set():
+    config = replace(SMOKE, templates=3)
+    made = jax.eval_shape(learners.wide_rule(config).init, jax.random.key(0), images.blank(config))[
+        0
+    ]
+    assert made["coefficients"]["1/conv1/kernel"].shape == (4, 3)
+    assert made["templates"]["1/conv1/kernel"]["1"].shape[0] == 3
 
 
 def test_random_blocks_leave_the_diagonal_and_train_plain_weights():
