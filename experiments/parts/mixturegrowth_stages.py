@@ -1,9 +1,9 @@
 """The stages of MixtureGrowth's table: members, growth, and what it is compared with."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -50,14 +50,17 @@ def fitted(
     tx: optax.GradientTransformation,
     start: TrainState,
     steps: int,
-    home: Any,
-    options: Mapping[str, Any],
+    home: Path,
+    *,
+    number: int,
+    seed: int,
+    progress: bool = False,
 ) -> TrainState:
-    """The state after so many steps; each phase, which `options` names, has an order of its own."""
-    part, number = data_of(config).train, options["phase"]
+    """The state after so many steps; each phase, by its number, has an order of its own."""
+    part = data_of(config).train
     if number == 0 and config.first_share < 1:
         part = trees.over_examples(lambda x: x[: round(config.first_share * len(x))], part)
-    stream = batches(part, config.batch, seed=options["seed"] + 10_000 * number)
+    stream = batches(part, config.batch, seed=seed + 10_000 * number)
     return fit(
         make_step(rule, tx),
         start,
@@ -65,8 +68,8 @@ def fitted(
         steps=steps,
         mesh=every_device(),
         workdir=home / str(number),
-        config=asdict(config) | dict(options),
-        progress=options.get("progress", False),
+        config=asdict(config) | {"phase": number, "seed": seed},
+        progress=progress,
         name=f"phase {number + 1}",
     ).state
 
@@ -75,9 +78,9 @@ def one_member(config: Any, seed: int, run: Run) -> TrainState:
     """Member 0 after phase 1."""
     own = members_of(config)
     home = run.workdir.parent / "members" / fingerprint(own) / f"seed-{seed}"
-    tx, options = phase(own, 0), {"phase": 0, "seed": seed}
+    tx, rule = phase(own, 0), member_rule(config)
     start = begun(config, 0, tx, seed)
-    return fitted(own, member_rule(config), tx, start, own.steps[0], home, options)
+    return fitted(own, rule, tx, start, own.steps[0], home, number=0, seed=seed)
 
 
 def members(config: Any, seed: int, run: Run) -> tuple[TrainState, TrainState]:
@@ -85,17 +88,17 @@ def members(config: Any, seed: int, run: Run) -> tuple[TrainState, TrainState]:
     own, rule = members_of(config), member_rule(config)
     home = run.workdir.parent / "members" / fingerprint(own) / f"seed-{seed}"
     first = one_member(config, seed, run)
-    tx, options = phase(own, 1), {"phase": 1, "seed": seed}
+    tx, steps = phase(own, 1), own.steps[1]
     second = begun(config, 1, tx, seed)
     if not own.both:
-        return first, fitted(own, rule, tx, second, own.steps[1], home, options)
+        return first, fitted(own, rule, tx, second, steps, home, number=1, seed=seed)
     together = both(rule, own.both)
     theta = {"0": first.params, "1": second.params}
     state = trees.joined({"0": first.state, "1": second.state})
     kept = {"0": momentum(first), "1": momentum(second)}
     opt_state = optax.tree_utils.tree_set(tx.init(theta), trace=kept)
     start = TrainState(jnp.int32(0), theta, state, opt_state, second.key)
-    made = fitted(own, together, tx, start, own.steps[1], home, options)
+    made = fitted(own, together, tx, start, steps, home, number=1, seed=seed)
     part = lambda name: made._replace(
         params=made.params[name],
         state=trees.part(made.state, name),
