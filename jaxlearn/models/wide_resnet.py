@@ -4,6 +4,8 @@ In the form that MixtureGrowth (Pham et al., WACV 2024) grows: the second normal
 may be left out, and the classifier has no bias.
 """
 
+from functools import partial
+
 import jax
 from flax import linen
 
@@ -20,7 +22,7 @@ class WideStem(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, H, W, width]`."""
-        return Conv(self.width, 3, bias=False, name="stem")(x)
+        return Conv(self.width, 3, bias=False, native=True, name="stem")(x)
 
 
 class WideBlock(linen.Module):
@@ -41,12 +43,13 @@ class WideBlock(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, width]`."""
+        conv = partial(Conv, self.width, bias=False, native=True)
         a = linen.relu(BatchNorm(name="norm1")(x, train))
-        y = Conv(self.width, 3, self.stride, bias=False, name="conv1")(a)
+        y = conv(3, self.stride, name="conv1")(a)
         y = BatchNorm(name="norm2")(y, train) if self.second_norm else y
-        y = Conv(self.width, 3, bias=False, name="conv2")(linen.relu(y))
+        y = conv(3, name="conv2")(linen.relu(y))
         if self.stride != 1 or x.shape[-1] != self.width:
-            x = Conv(self.width, 1, self.stride, bias=False, name="shortcut")(a)
+            x = conv(1, self.stride, name="shortcut")(a)
         return x + y
 
 

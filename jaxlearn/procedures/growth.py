@@ -5,13 +5,15 @@ are the diagonal blocks of every wide weight, the other blocks are new mixtures 
 (`jaxlearn.parametrizations.templates`).
 """
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxlearn.core import Key, PyTree, State, trees
-from jaxlearn.parametrizations.templates import BLOCKS, layout_of
+from jaxlearn.core import Key, Params, PyTree, State, trees
+from jaxlearn.parametrizations.templates import BLOCKS, Layout, by_name, layout_of
 
 Mode = Literal["orthogonal", "copy", "zero", "random", "none"]
 MODES = ("orthogonal", "copy", "zero", "random", "none")
@@ -161,3 +163,55 @@ def grown_state(first: State, second: State, shapes: State) -> State:
         return concatenated(one, two, wide.shape, trees.path(keys))
 
     return jax.tree.map_with_path(join, shapes, first, second)
+
+
+def grown_momentum(first: PyTree, second: PyTree, theta: PyTree) -> PyTree:
+    """A tree like the grown `theta` with what an optimizer kept for the members' leaves.
+
+    Templates and the coefficients of the diagonal blocks go on with what they had; new coefficients
+    and the wide norms, which are new leaves, begin at zero.
+
+    Args:
+        first: a moment of the optimizer in the shape of member 0's `theta`, such as `trace`.
+        second: of member 1's.
+        theta: of the wide network, as `grow` returns it.
+    """
+    coefficients = {}
+    for path, rows in theta["coefficients"].items():
+        kept = jnp.stack([first["coefficients"][path], second["coefficients"][path]])
+        coefficients[path] = jnp.zeros_like(rows).at[:2].set(kept)
+    templates = {
+        path: {"0": first["templates"][path], "1": second["templates"][path]}
+        for path in theta["templates"]
+    }
+    rest = trees.zeros_like(theta["rest"])
+    return {"templates": templates, "coefficients": coefficients, "rest": rest}
+
+
+def with_random_blocks(
+    whole: Params, key: Key, layouts: Callable[[str], Layout] = by_name
+) -> Params:
+    """Naive growth, the baseline: off-diagonal blocks `N(0, 2 / (height width inputs))`.
+
+    The deviation is Kaiming's over the inputs of the whole layer; blocks of the diagonal, layers
+    that keep their inputs or outputs, and vectors stay as they are.
+
+    Args:
+        whole: weights of the wide network `[..., inputs, outputs]`.
+        key: for the draws.
+        layouts: of the weights.
+    """
+
+    def one(keys, leaf: jax.Array) -> jax.Array:
+        path = trees.path(keys)
+        if leaf.ndim < 2 or layouts(path) != "diagonal":
+            return leaf
+        rows, columns = (size // 2 for size in leaf.shape[-2:])
+        scale = math.sqrt(2 * leaf.shape[-1] / leaf.size)
+        draw = scale * jax.random.normal(keys_of[path], leaf.shape, leaf.dtype)
+        own = (jnp.arange(leaf.shape[-2]) < rows)[:, None] == (jnp.arange(leaf.shape[-1]) < columns)
+        return jnp.where(own, leaf, draw)
+
+    paths = [trees.path(keys) for keys, _ in jax.tree.leaves_with_path(whole)]
+    keys_of = {path: jax.random.fold_in(key, i) for i, path in enumerate(paths)}
+    return jax.tree.map_with_path(one, whole)

@@ -60,6 +60,60 @@ def by_epoch(rate: optax.Schedule, steps_per_epoch: int) -> optax.Schedule:
     return lambda step: rate(jnp.asarray(step) // steps_per_epoch)
 
 
+def cosine_cycles(
+    peak: float,
+    steps: int,
+    *,
+    cycles: int = 1,
+    floor: float = 1e-6,
+    warmup: int = 0,
+    start: float = 1e-5,
+    decay: float = 0.5,
+) -> optax.Schedule:
+    """Cosines one after the other, each of a smaller amplitude, after a straight rise.
+
+    With cycles of `n = steps / cycles` steps, at step t of cycle `i = floor(t / n)` the rate is
+    `floor + (peak decay^i - floor) (1 + cos(pi (t - i n) / n)) / 2`, and for `t < warmup` it is
+    `start + (peak - start) t / warmup`: the warm-up covers the beginning of the first cosine. From
+    `steps` on the rate is `floor`. It is the schedule of SGDR (Loshchilov and Hutter, ICLR 2017) as
+    MixtureGrowth (Pham et al., WACV 2024) uses it: one cycle per phase, four in the last one.
+
+    Args:
+        peak: highest rate of the first cycle.
+        steps: of all cycles together.
+        cycles: how many.
+        floor: lowest rate.
+        warmup: steps of the rise.
+        start: where it begins.
+        decay: of the peak from a cycle to the next.
+
+    Raises:
+        ValueError: when a length is out of range.
+
+    Example:
+        >>> rate = cosine_cycles(0.4, 8, cycles=2, floor=0.0)
+        >>> [round(float(rate(step)), 3) for step in (0, 2, 4, 6, 8)]
+        [0.4, 0.2, 0.2, 0.1, 0.0]
+    """
+    if not 1 <= cycles <= steps or not 0 <= warmup < steps:
+        raise ValueError(
+            f"steps={steps}, cycles={cycles}, warmup={warmup}; expected at least one step per "
+            "cycle and a warm-up shorter than all steps"
+        )
+    length = steps / cycles
+
+    def rate(step):
+        step = jnp.asarray(step, jnp.float32)
+        cycle = jnp.minimum(jnp.floor(step / length), cycles - 1)
+        share = jnp.minimum(step / length - cycle, 1.0)
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * share))
+        falling = floor + (peak * decay**cycle - floor) * cosine
+        rising = start + (peak - start) * step / max(warmup, 1)
+        return jnp.where(step < warmup, rising, falling)
+
+    return rate
+
+
 def one_cycle(
     low: float, peak: float, last: float, total: int, *, rise: float = 0.3
 ) -> optax.Schedule:

@@ -24,8 +24,10 @@ from jaxlearn.procedures.growth import (
     concatenated,
     grow,
     grown_coefficients,
+    grown_momentum,
     grown_state,
     least_used,
+    with_random_blocks,
 )
 from jaxlearn.rules import backprop
 
@@ -236,6 +238,39 @@ def test_layouts_and_neutral_channels():
     for name, fill in {"scale": 1, "var": 1, "bias": 0, "mean": 0}.items():
         found = concatenated(jnp.array([5.0]), jnp.array([6.0]), (4,), f"norm/{name}")
         assert found.tolist() == [5, fill, fill, 6]
+
+
+def test_momentum_of_the_members_leaves_is_kept_and_new_leaves_begin_at_zero():
+    theta, _, _ = grown("orthogonal")
+    kept = grown_momentum(ONE[1], TWO[1], theta)
+    assert jax.tree.map(jnp.shape, kept) == jax.tree.map(jnp.shape, theta)
+    jax.tree.map(np.testing.assert_array_equal, kept["templates"], theta["templates"])
+    for path, rows in theta["coefficients"].items():
+        np.testing.assert_array_equal(kept["coefficients"][path][:2], rows[:2])
+        assert not np.any(kept["coefficients"][path][2:])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(kept["rest"]))
+
+
+def test_random_blocks_are_kaimings_beside_an_untouched_diagonal():
+    theta, frozen, _ = grown("zero")
+    whole = wide().materialize(theta, frozen)
+    found = with_random_blocks(whole, KEY)
+    drawn = []
+    for (keys, new), old in zip(
+        jax.tree.leaves_with_path(found), jax.tree.leaves(whole), strict=True
+    ):
+        if new.ndim < 2 or by_name(trees.path(keys)) != "diagonal":
+            np.testing.assert_array_equal(new, old)
+            continue
+        i, o = (size // 2 for size in new.shape[-2:])
+        np.testing.assert_array_equal(new[..., :i, :o], old[..., :i, :o])
+        np.testing.assert_array_equal(new[..., i:, o:], old[..., i:, o:])
+        fan = new.size / new.shape[-1]
+        corners = [new[..., :i, o:], new[..., i:, :o]]
+        drawn += [np.sqrt(fan / 2) * np.asarray(corner).ravel() for corner in corners]
+    every = np.concatenate(drawn)
+    assert abs(every.mean()) < 0.02
+    assert every.std() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlearn.transforms.schedules import blended_cosine
+from jaxlearn.transforms.schedules import blended_cosine, cosine_cycles
 
 
 def published(e, peak, epochs):
@@ -35,3 +35,21 @@ def test_lengths_out_of_range_are_refused(bad):
     epochs, steps, warmup = bad
     with pytest.raises(ValueError, match="steps_per_epoch of at least 1"):
         blended_cosine(0.1, epochs, steps, warmup=warmup)
+
+
+def test_cycles_of_mixture_growth_in_double_precision():
+    """Four cycles of ten epochs from 1e-4 to 3e-5, halved each time, one epoch of warm-up."""
+    rate = jax.jit(cosine_cycles(1e-4, 400, cycles=4, floor=3e-5, warmup=10))
+    for step in range(401):
+        cycle = min(step // 100, 3)
+        top, share = 1e-4 * 0.5**cycle, (step - 100 * cycle) / 100
+        want = 3e-5 + (top - 3e-5) * 0.5 * (1 + math.cos(math.pi * share))
+        want = 1e-5 + (1e-4 - 1e-5) * step / 10 if step < 10 else want
+        assert float(rate(step)) == pytest.approx(want, rel=1e-4), step
+    assert float(rate(5000)) == pytest.approx(3e-5)
+
+
+@pytest.mark.parametrize("bad", [{"cycles": 0}, {"cycles": 11}, {"warmup": 10}, {"warmup": -1}])
+def test_cycles_that_do_not_fit_are_refused(bad):
+    with pytest.raises(ValueError, match="at least one step per cycle"):
+        cosine_cycles(0.1, 10, **bad)

@@ -12,19 +12,28 @@ KAIMING = linen.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Conv(linen.Module):
-    """A square convolution padded by `size // 2` on every side, Kaiming normal over fan-out."""
+    """A square convolution padded by `size // 2` on every side, Kaiming normal over fan-out.
+
+    Attributes:
+        channels: out.
+        size: of the kernel, odd.
+        stride: between outputs.
+        bias: add one.
+        native: the platform's own convolution on the CPU too: twice as fast outside of loops.
+    """
 
     channels: int
     size: int = 3
     stride: int = 1
     bias: bool = True
+    native: bool = False
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[batch, height, width, channels in]` to `[.., height / stride, .., channels]`."""
         shape = (self.size, self.size, x.shape[-1], self.channels)
         kernel = self.param("kernel", KAIMING, shape)
-        y = convolve(x, kernel, self.stride)
+        y = (_native if self.native else convolve)(x, kernel, self.stride)
         return y + self.param("bias", linen.initializers.zeros, shape[-1:]) if self.bias else y
 
 

@@ -60,3 +60,13 @@ def test_kernel_has_the_deviation_of_kaiming_over_fan_out():
     assert not np.any(params["bias"])
     bare = Conv(2, bias=False).init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
     assert set(bare) == {"kernel"}
+
+
+def test_a_native_layer_is_the_same_map_with_the_platforms_operation():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
+    plain, native = Conv(4, stride=2), Conv(4, stride=2, native=True)
+    params = plain.init(jax.random.key(1), x)
+    np.testing.assert_allclose(native.apply(params, x), plain.apply(params, x), atol=1e-5)
+    traced = str(jax.make_jaxpr(native.apply)(params, x))
+    assert "conv_general_dilated" in traced
+    assert "platform" not in traced
