@@ -28,6 +28,7 @@ def test_baselines_have_about_as_many_weights():
         assert abs(weights(model) / ours - 1) < 0.05, model
 
 
+@pytest.mark.slow
 def test_firing_counts_what_blocks_add():
     config = replace(SMOKE, layers=2, init="torch")
     rule, tx = spikegpt.rule_of(config, 65), spikegpt.transform_of(config)

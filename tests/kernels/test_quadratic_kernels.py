@@ -49,6 +49,7 @@ def test_every_odd_size(shape, form, dtype):
     agree(shape, form, dtype, ALL, len(shape.name))
 
 
+@pytest.mark.slow
 def test_blocks_of_rows_and_outputs(monkeypatch):
     """A small budget: several blocks along both axes, the last ones cut off."""
     monkeypatch.setattr(pallas_tpu, "VMEM_BUDGET", 3 * 2**20)
