@@ -22,6 +22,7 @@ def medians(functions: Mapping[str, Callable], arguments: tuple, runs: int) -> d
     times: dict[str, list[float]] = {name: [] for name in functions}
     for run in range(runs + 1):
         for name, function in functions.items():
+            results: Any = None
             start = time.perf_counter()
             for _ in range(calls if run else 1):
                 results = function(*arguments)
