@@ -38,12 +38,7 @@ from experiments.harness import Bench, Experiment, Program, Run, bars, each_seed
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.mixturegrowth_claims import claims
 from experiments.parts.mixturegrowth_cost import alone_steps, spent
-from experiments.parts.mixturegrowth_images import (
-    SHAPES,
-    blank,
-    data_of,
-    shape_of,
-)
+from experiments.parts.mixturegrowth_images import SHAPES, blank, data_of, shape_of
 from experiments.parts.mixturegrowth_learners import (
     LEARNER,
     descent,
@@ -66,9 +61,7 @@ from experiments.parts.mixturegrowth_stages import (
 )
 from jaxlearn.core import Batch, Rule, TrainState, make_state, make_step
 from jaxlearn.parametrizations.templates import SETS
-from jaxlearn.procedures.growth import (
-    Mode,
-)
+from jaxlearn.procedures.growth import Mode
 
 DEVIATIONS = (
     "`small`: WRN-10-1 on 10,000 images of CIFAR-10, averaged to 16x16 pixels so that three seeds "
@@ -178,7 +171,6 @@ PRESETS = {
         warm=(780, 780, 390),
         floors=(1e-6, 3e-5),
         cycles=4,
-        continued_rate=0.1,
         depth=28,
         width=10.0,
         size=32,

@@ -47,4 +47,4 @@ def computing_in(model: Model, dtype=jnp.bfloat16) -> Model:
 def _cast(tree: PyTree, dtype) -> PyTree:
     """Floating-point leaves in this type; the others (labels, tokens, keys) as they are."""
     floating = lambda leaf: jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if floating(leaf) else leaf, tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if floating(leaf) else leaf, tree)
