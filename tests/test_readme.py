@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import jaxlearn
 from experiments.harness import discover, readme
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -40,3 +41,11 @@ def test_the_claims_of_the_readme_are_those_of_the_results():
         page = file.with_suffix(".md").relative_to(discover.HERE.parent)
         assert f"[{file.parent.name}]({page})" in README
         assert file.with_suffix(".md").exists()
+
+
+def test_the_version_is_one():
+    root = discover.HERE.parent
+    declared = re.findall(r'^version = "(.*)"$', (root / "pyproject.toml").read_text(), re.M)
+    assert declared == [jaxlearn.__version__]
+    assert re.findall(r"^version: (.*)$", (root / "CITATION.cff").read_text(), re.M) == declared
+    assert re.findall(r"^## ([\d.]+)", (root / "CHANGELOG.md").read_text(), re.M)[0] == declared[0]
