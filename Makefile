@@ -6,7 +6,7 @@ TEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow pod lint format table bench clean
+.PHONY: help setup demo test test-slow pod lint format docs table bench clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ help:  ## say what there is
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,lint,docs]'
 	@touch $(SETUP)
 
 setup: $(SETUP)  ## make the virtual environment
@@ -40,6 +40,10 @@ format: $(SETUP)  ## write the format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(SETUP)  ## guides and reference as pages in docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "written: docs/_build/html/index.html"
+
 table: $(SETUP)  ## the small tables of the four methods (needs JAXLEARN_DATA)
 	for slug in auglocal sltt forwardgnn granet; do \
 	  $(BIN)/python -m experiments table $$slug --preset small --seeds 3 || [ $$? -eq 1 ] || exit $$?; done
@@ -51,4 +55,4 @@ bench: $(SETUP)  ## step time and memory of every method beside backprop and ins
 	$(BIN)/python -m experiments report
 
 clean:  ## remove the environment and all caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis docs/_build docs/reference

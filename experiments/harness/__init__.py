@@ -49,7 +49,8 @@ where a peer is installed, and ratios are ours / theirs; `peer` is the fastest o
 
 `list --json`:
 
-    [{"slug", "title", "slots": [..], "presets": [..], "claims": {"held", "failed"}}]
+    [{"slug", "title", "paper", "slots": [..], "presets": [..],
+      "claims": {"held", "failed"}}]
 """
 
 from experiments.harness.bars import bars

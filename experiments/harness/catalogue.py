@@ -14,13 +14,15 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 def _entry(slug: str, path: Path, folder: Path) -> dict[str, Any]:
     seen = outline.read(path)
-    title, slots, presets = seen.title, seen.slots, seen.presets
-    if title is None or slots is None or presets is None:
+    title, paper, slots, presets = seen.title, seen.paper, seen.slots, seen.presets
+    if title is None or paper is None or slots is None or presets is None:
         loaded = discover.load(slug, folder)
-        title, slots, presets = loaded.title, loaded.slots, tuple(loaded.presets)
+        title, paper = loaded.title, loaded.paper
+        slots, presets = loaded.slots, tuple(loaded.presets)
     return {
         "slug": slug,
         "title": title,
+        "paper": paper,
         "slots": list(slots),
         "presets": list(presets),
         "claims": last_claims(folder / "results" / slug),

@@ -159,9 +159,10 @@ def _act(options: argparse.Namespace, folder: Path, experiment: Experiment | Non
 
         return catalogue.show(folder, options.json)
     if options.verb == "report":
-        from experiments.harness import report
+        from experiments.harness import readme, report
 
-        print(report.write(folder / "results"), file=sys.stderr)
+        lines = [report.write(folder / "results"), readme.write(folder)]
+        print("\n".join(filter(None, lines)), file=sys.stderr)
         return 0
     if options.verb == "compile":
         # before anything imports JAX: libtpu reads these when it is loaded

@@ -20,6 +20,7 @@ class Outline:
     """
 
     title: str | None
+    paper: str | None
     slots: tuple[str, ...] | None
     presets: tuple[str, ...] | None
     fields: Mapping[str, str] | None
@@ -38,6 +39,7 @@ def read(path: Path) -> Outline:
     slots = _literal(parts.get("slots"))
     return Outline(
         title=_literal(parts.get("title")),
+        paper=_literal(parts.get("paper")),
         slots=None if slots is None else tuple(slots),
         presets=_keys(parts.get("presets")),
         fields=_fields(tree, given.get("Config")),

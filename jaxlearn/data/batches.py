@@ -15,8 +15,10 @@ Batch = dict[str, Any]
 class Batches(NamedTuple):
     """`batches(step)` is the host batch of that global step; its cost does not grow with the step.
 
-    at: the function itself. batch_size: examples of one whole batch. steps_per_epoch: after so many
-    steps every example was seen once (up to the dropped tail).
+    Attributes:
+        at: the function itself.
+        batch_size: examples of one whole batch.
+        steps_per_epoch: after so many steps every example was seen once (up to the dropped tail).
     """
 
     at: Callable[[int], Batch]
@@ -70,11 +72,15 @@ def rows(n: int, batch_size: int, *, seed: int, drop_last: bool = True) -> Calla
 def batches(arrays: Batch, batch_size: int, *, seed: int, drop_last: bool = True) -> Batches:
     """Shuffled batches of arrays in memory, deterministic by (seed, step).
 
-    arrays: every leaf has the N examples on axis 0, but for "context", which all examples share
-        and every batch carries whole. "index" int32 (0..N-1) is added where it is not given.
-    batch_size: of the global batch; `shard` takes one process's rows of it.
+    Args:
+        arrays: every leaf has the N examples on axis 0, but for "context", which all examples share
+            and every batch carries whole. "index" int32 (0..N-1) is added where it is not given.
+        batch_size: of the global batch; `shard` takes one process's rows of it.
+        seed: of the order.
+        drop_last: leave out what is left of an epoch after its last whole batch.
 
-    Raises `ValueError` with the three numbers when `batch_size` exceeds N.
+    Raises:
+        ValueError: with the numbers, when `batch_size` exceeds N.
 
     >>> data = batches({"inputs": np.arange(6.0)}, 2, seed=0)
     >>> data.steps_per_epoch, sorted(np.concatenate([data(s)["index"] for s in range(3)]).tolist())

@@ -10,9 +10,13 @@ from jaxlearn.data.errors import CorruptData
 class Corpus(NamedTuple):
     """A text in three parts that follow each other.
 
-    train, validation, test: int32 token numbers [N].
-    vocabulary: what each number stands for.
-    name, source: the text, and in words which file was read.
+    Attributes:
+        name: the text.
+        train: int32 token numbers [N].
+        validation: the same, of what follows.
+        test: the same, of what follows that.
+        vocabulary: what each number stands for.
+        source: in words which file was read.
     """
 
     name: str

@@ -13,13 +13,19 @@ Arrays = dict[str, np.ndarray]
 class Dataset(NamedTuple):
     """Labelled examples in three disjoint parts.
 
-    train, validation, test: each {"inputs" [N, ...], "labels" int32 [N], "index" int32 [N]}, where
-        "index" counts 0..N-1 within the part (what a table with one row per example is indexed by).
-    classes: their names, by label.
-    name, source: the dataset, and in words which files and variant of it were read; figures of
-        different sources must not be compared.
-    positions: for each part, the examples' positions in the files (train and validation count
-        through the training files, test through the test files).
+    A part is {"inputs" [N, ...], "labels" int32 [N], "index" int32 [N]}, where "index" counts
+    0..N-1 within the part (what a table with one row per example is indexed by).
+
+    Attributes:
+        name: the dataset.
+        train: the part to train on.
+        validation: the part to choose by.
+        test: the part to report.
+        classes: their names, by label.
+        source: in words which files and variant of it were read; figures of different sources must
+            not be compared.
+        positions: for each part, the examples' positions in the files (train and validation count
+            through the training files, test through the test files).
     """
 
     name: str
@@ -66,7 +72,7 @@ def assemble(
 
     Validation is drawn from the pool by class, by `seed`, and never from the test files (default:
     a tenth). `train` and `test` take balanced prefixes of what is left (default: all of it).
-    finish: applied to the chosen inputs (`np.asarray` keeps bytes as they are).
+    `finish` is applied to the chosen inputs (`np.asarray` keeps bytes as they are).
     """
     validation = len(pool[1]) // 10 if validation is None else validation
     chosen = carve(pool[1], train=train, validation=validation, seed=seed)

@@ -29,10 +29,15 @@ def download(
 ) -> Failure | None:
     """Bring the first good copy of a file to `target`; None on success, else the last failure.
 
-    urls: mirrors in order. A mirror is left at once when it says 4xx or sends wrong content, and
-        after `attempts` tries (pause `wait`, doubling) when it stalls, breaks off or says 5xx.
-    check: says whether the finished file is the right one; only then is it renamed to `target`.
-    timeout: seconds without a byte; budget: seconds for everything together.
+    Args:
+        urls: mirrors in order. A mirror is left at once when it says 4xx or sends wrong content,
+            and after `attempts` tries when it stalls, breaks off or says 5xx.
+        target: where the file is wanted.
+        check: says whether the finished file is the right one; only then is it renamed to `target`.
+        attempts: tries per mirror.
+        timeout: seconds without a byte.
+        budget: seconds for everything together.
+        wait: seconds before the second try, doubled before each further one.
     """
     deadline = time.monotonic() + budget
     part = target.with_name(f".{target.name}.{os.getpid()}.part")

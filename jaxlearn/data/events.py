@@ -8,8 +8,11 @@ import numpy as np
 class Events(NamedTuple):
     """A recording: every event has a place, a polarity 0 or 1 and a time, int arrays [N].
 
-    x, y: pixels from the left and from the top. p: 1 where it became brighter.
-    t: microseconds, in order.
+    Attributes:
+        x: pixels from the left.
+        y: pixels from the top.
+        p: 1 where it became brighter.
+        t: microseconds, in order.
     """
 
     x: np.ndarray

@@ -25,11 +25,18 @@ AMAZON_PHOTO = DataFile(
 class Graph(NamedTuple):
     """An undirected graph: N nodes with F features, E directed edges (each in both directions).
 
-    features: float32 [N, F]. labels: int32 [N].
-    indptr int32 [N + 1], indices int32 [E]: the neighbours of node i are
-        `indices[indptr[i]:indptr[i + 1]]`, sorted; no node is its own neighbour, none comes twice.
-    classes: names by label. name, source: the dataset and which files it was read from.
-    split: the division into nodes published with the files, where there is one.
+    The neighbours of node i are `indices[indptr[i]:indptr[i + 1]]`, sorted; no node is its own
+    neighbour, none comes twice.
+
+    Attributes:
+        features: float32 [N, F].
+        labels: int32 [N].
+        indptr: int32 [N + 1].
+        indices: int32 [E].
+        classes: names by label.
+        name: the dataset.
+        source: which files it was read from.
+        split: the division into nodes published with the files, where there is one.
     """
 
     features: np.ndarray

@@ -15,7 +15,9 @@ from jaxlearn.data.graphs import Graph, edges
 class Passes(NamedTuple):
     """The classes that n nodes are shown with in P passes; the other nodes are shown without.
 
-    ids: int [n]. classes: int32 [n, P].
+    Attributes:
+        ids: int [n].
+        classes: int32 [n, P].
     """
 
     ids: np.ndarray

@@ -13,11 +13,16 @@ Ends = tuple[np.ndarray, np.ndarray]
 class LinkSplit(NamedTuple):
     """Edges by part, and the edges that messages may pass along.
 
-    train, validation, test: int32 [n, 2, 2]: `[i, 0]` are the ends of edge i, `[i, 1]` those of the
-        made-up edge that it is compared with, always the same one.
-    known: directed (sources, targets), both directions, of the training edges: for training and
-        validation.
-    known_at_test: the same of training and validation edges.
+    A part is int32 [n, 2, 2]: `[i, 0]` are the ends of edge i, `[i, 1]` those of the made-up edge
+    that it is compared with, always the same one.
+
+    Attributes:
+        train: the part to train on.
+        validation: the part to choose by.
+        test: the part to report.
+        known: directed (sources, targets), both directions, of the training edges: for training and
+            validation.
+        known_at_test: the same of training and validation edges.
     """
 
     train: np.ndarray

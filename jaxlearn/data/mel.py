@@ -6,9 +6,9 @@ import numpy as np
 def mel_bank(mels: int, n_fft: int, rate: int, low: float, high: float) -> np.ndarray:
     """Triangular filters float64 [n_fft // 2 + 1, mels], evenly spaced on the HTK mel scale.
 
-    With m(f) = 2595 log10(1 + f / 700) and `mels + 2` points f_0 < ... < f_{mels+1} evenly spaced
-    in m from `low` to `high`, filter j at frequency f is
-    max(0, min((f - f_j) / (f_{j+1} - f_j), (f_{j+2} - f) / (f_{j+2} - f_{j+1}))).
+    With `m(f) = 2595 log10(1 + f / 700)` and `mels + 2` points `f_0 < ... < f_{mels+1}` evenly
+    spaced in m from `low` to `high`, filter j at frequency f is
+    `max(0, min((f - f_j) / (f_{j+1} - f_j), (f_{j+2} - f) / (f_{j+2} - f_{j+1})))`.
 
     >>> mel_bank(2, 8, 8000, 0.0, 4000.0).shape
     (5, 2)
@@ -28,9 +28,9 @@ def log_mel(
 ) -> np.ndarray:
     """Waves [N, samples] in [-1, 1] to float32 [N, frames, mels].
 
-    Frame t covers the samples t * hop ... t * hop + n_fft - 1 (zeros beyond the end, and waves are
-    cut where the last frame ends), weighted by a periodic Hann window w:
-    log(1e-6 + sum_f |FFT(w x_t)(f)|^2 bank(f, mel)), with `mel_bank` from 0 to rate / 2.
+    Frame t covers the samples `t * hop ... t * hop + n_fft - 1` (zeros beyond the end, and waves
+    are cut where the last frame ends), weighted by a periodic Hann window w:
+    `log(1e-6 + sum_f |FFT(w x_t)(f)|^2 bank(f, mel))`, with `mel_bank` from 0 to `rate / 2`.
     """
     length = (frames - 1) * hop + n_fft
     fitted = np.zeros((len(waves), length))

@@ -28,8 +28,8 @@ class LabelEmbedding(NamedTuple):
 def overwrite_label(classes: int, amplitude: float | jax.Array = 1.0) -> LabelEmbedding:
     """Set the first K entries of every input to zero and entry `label` to `amplitude`.
 
-    The amplitude is one constant, such as the largest |x| of the training inputs, not the largest
-    of a batch: predictions must not depend on which examples are predicted together.
+    The amplitude is one constant, such as the largest `|x|` of the training inputs, not the
+    largest of a batch: predictions must not depend on which examples are predicted together.
 
     Example:
         >>> overwrite_label(3, 2.0).write(jnp.ones((1, 5)), jnp.array([1])).tolist()

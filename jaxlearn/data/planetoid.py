@@ -45,11 +45,11 @@ _SHA = {
 def planetoid(
     name: str, *, layout: str | None = None, binary: bool = False, row_normalize: bool = False
 ) -> Graph:
-    """`name` is "cora", "citeseer" or "pubmed".
+    """The citation graph `name`: "cora", "citeseer" or "pubmed".
 
-    layout: "planetoid" (ind.NAME.*, with the public split: 20 training nodes per class, 500 for
-        validation, 1,000 for test), "linqs" (NAME.content and NAME.cites, without a split), or None
-        for the first that is there.
+    `layout` is "planetoid" (`ind.NAME.*`, with the public split: 20 training nodes per class, 500
+    for validation, 1,000 for test), "linqs" (`NAME.content` and `NAME.cites`, without a split), or
+    None for the first that is there.
     """
     if layout not in (None, "planetoid", "linqs"):
         raise ValueError(f'layout={layout!r}; it is "planetoid", "linqs" or None')

@@ -22,12 +22,14 @@ from jaxlearn.data.errors import CorruptData, MissingData, parsing
 class DataFile(NamedTuple):
     """One file of a dataset.
 
-    paths: places relative to `JAXLEARN_DATA`, tried in order; the first is also its cache place.
-    homepage: public page of the dataset, for messages.
-    urls: mirrors, tried in order (none: the file has to be put in place by hand).
-    sha256: digest of the download; required with `urls`.
-    gunzipped: the digest is of the decompressed content, because gzip bytes differ by packer.
-    system: absolute paths outside `JAXLEARN_DATA`.
+    Attributes:
+        paths: places relative to `JAXLEARN_DATA`, tried in order; the first is also its cache
+            place.
+        homepage: public page of the dataset, for messages.
+        urls: mirrors, tried in order (none: the file has to be put in place by hand).
+        sha256: digest of the download; required with `urls`.
+        gunzipped: the digest is of the decompressed content, because gzip bytes differ by packer.
+        system: absolute paths outside `JAXLEARN_DATA`.
     """
 
     paths: tuple[str, ...]

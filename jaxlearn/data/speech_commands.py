@@ -52,8 +52,8 @@ def speech_commands(
     is read: 360 clips of the published test set in its 12 classes; every third of the speakers, in
     the order of their names, is test there, the others are training, and there is no validation.
 
-    train, validation, test: cut the parts to prefixes with the classes in proportion.
-    standardize: by the mean and the standard deviation of each band over the training part.
+    `train`, `validation` and `test` cut the parts to prefixes with the classes in proportion;
+    `standardize` is by the mean and the standard deviation of each band over the training part.
 
     Raises:
         ValueError: when more clips are asked for than there are, or sizes are below 1.

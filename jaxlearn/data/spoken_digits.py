@@ -38,8 +38,8 @@ def spoken_digits(
 
     Windows of 256 samples every 80 (see `mel.log_mel`). Test are the takes 0 to 4 of each speaker
     and digit, as its authors say; validation is drawn from the others by class and `seed`.
-    standardize: subtract the mean and divide by the standard deviation of each band over the
-        training part.
+    `standardize` subtracts the mean and divides by the standard deviation of each band over the
+    training part.
     """
     if frames < 1 or mels < 1:
         raise ValueError(f"frames={frames}, mels={mels}; both have to be at least 1")

@@ -36,7 +36,7 @@ def bundle(maps: Sequence[Features], draws: dict[str, Draws], layers: Sequence[L
     """One matrix for the layers of a trained network: `Omega [outputs of the last, width]`.
 
     `f_i(W_i h + b_i)` is about `psi_i(W_i, b_i) phi_i(h)` where `h = Omega phi(x)` already; so
-    the matrix that meets `phi_i` is `W_i Omega`, and
+    the matrix that meets `phi_i` is `W_i Omega`, and ::
 
         Omega_1 = psi_1(W_1, b_1),   Omega_i = psi_i(W_i Omega_(i-1), b_i).
 

@@ -4,12 +4,14 @@ Zimmer, Andoni, Spiegel and Pokutta, "PERP: Rethinking the Prune-Retrain Paradig
 LLMs", arXiv 2312.15230. With `W` pruned, `M = [W != 0]` and `s = alpha / r`, while training and
 after the merge the layer computes with
 
-| form | while training | merged |
-|---|---|---|
-| `lora` | `W + s A B` | the same: dense, the zeros of W are gone |
-| `lora_prune` | `W + s A B` | `W + s (A B) * M`: another function than the trained one |
-| `mask_lora` | `W + s (A B) * M` | the same |
-| `scale_lora` | `W * (A B)` | the same |
+============  =================  ========================================================
+form          while training     merged
+============  =================  ========================================================
+`lora`        `W + s A B`        the same: dense, the zeros of W are gone
+`lora_prune`  `W + s A B`        `W + s (A B) * M`: another function than the trained one
+`mask_lora`   `W + s (A B) * M`  the same
+`scale_lora`  `W * (A B)`        the same
+============  =================  ========================================================
 
 A kernel is `[inputs, outputs]` here, so `A [inputs, r]` and `B [r, outputs]` are the transposed
 matrices of the paper, whose weights are `[outputs, inputs]`.

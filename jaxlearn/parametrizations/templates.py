@@ -6,7 +6,7 @@ layer each; a wide layer consists of blocks that are mixtures of the templates o
 become a wide network is in `jaxlearn.procedures.growth`.
 
 With kernels `[..., inputs, outputs]`, `S_0` and `S_1` the two sets `[K, ...]` of a layer and a row
-of coefficients per block, `B_i = sum_k c_i[k] S_set(i)[k]` and
+of coefficients per block, `B_i = sum_k c_i[k] S_set(i)[k]` and ::
 
     whole = [[B_0, B_3],      rows are the halves of the inputs,
              [B_2, B_1]]      columns those of the outputs

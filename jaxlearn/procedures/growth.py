@@ -39,13 +39,15 @@ def grown_coefficients(
 ) -> jax.Array:
     """The coefficients `[4, K]` of all blocks: those of the members, then the new ones.
 
-    | mode | c_2 | c_3 |
-    |---|---|---|
-    | `orthogonal` | as it began | `noise` times `least_used` of c_0, c_1, c_2 |
-    | `copy` | `c_0 + noise N(0, 1)` | `c_1 + noise N(0, 1)` |
-    | `zero` | 0 | 0 |
-    | `random` | uniform in [0, 1) | uniform in [0, 1) |
-    | `none` | as it began | as it began |
+    ============  =====================  ===========================================
+    mode          c_2                    c_3
+    ============  =====================  ===========================================
+    `orthogonal`  as it began            `noise` times `least_used` of c_0, c_1, c_2
+    `copy`        `c_0 + noise N(0, 1)`  `c_1 + noise N(0, 1)`
+    `zero`        0                      0
+    `random`      uniform in [0, 1)      uniform in [0, 1)
+    `none`        as it began            as it began
+    ============  =====================  ===========================================
 
     Args:
         mode: as said.

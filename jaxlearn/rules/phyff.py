@@ -60,7 +60,7 @@ def cosine(theta: float = 4.0, *, absolute: bool = True) -> Criterion:
 
     Args:
         theta: 4, or 5 for the optical system.
-        absolute: take |h|, as with physical layers; without it, as in the digital network.
+        absolute: take `|h|`, as with physical layers; without it, as in the digital network.
     """
 
     def init(key: Key, h: jax.Array) -> tuple[Params, State]:

@@ -33,11 +33,13 @@ def prune_at_init(
     `init` computes the scores of the parameters it is given and masks them; nothing is drawn or
     looked at later. Mask the parameters before the first forward pass, see `mask_params`.
 
-    | method | score | share, rounds |
-    |---|---|---|
-    | SNIP (Lee et al., ICLR 2019) | `snip(gradient_of(rule, batch))` | global, 1 |
-    | GraSP (Wang et al., ICLR 2020) | `grasp(gradient_of(rule, batch))` | global, 1 |
-    | SynFlow (Tanaka et al., NeurIPS 2020) | `synflow(model, x)` | global, 100 |
+    =====================================  =================================  =============
+    method                                 score                              share, rounds
+    =====================================  =================================  =============
+    SNIP (Lee et al., ICLR 2019)           `snip(gradient_of(rule, batch))`   global, 1
+    GraSP (Wang et al., ICLR 2020)         `grasp(gradient_of(rule, batch))`  global, 1
+    SynFlow (Tanaka et al., NeurIPS 2020)  `synflow(model, x)`                global, 100
+    =====================================  =================================  =============
 
     Args:
         optimizer: what trains the weights that are kept.

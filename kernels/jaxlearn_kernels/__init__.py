@@ -9,6 +9,7 @@ over time share, how they are cut into blocks, is in ``time_blocks_tpu.py`` and
 
 Operations: :func:`jaxlearn_kernels.lif.lif`, leaky integrate-and-fire neurons over time;
 :func:`jaxlearn_kernels.spmm.spmm`, sparse matrix times dense matrix with an epilogue;
+:func:`jaxlearn_kernels.block_sparse.block_sparse_matmul`, a product that skips empty blocks;
 :func:`jaxlearn_kernels.quadratic.quadratic`, a layer of quadratic neurons;
 :func:`jaxlearn_kernels.wkv.wkv`, attention as a recurrence over time.
 """

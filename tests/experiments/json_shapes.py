@@ -54,6 +54,7 @@ LIST = [
     {
         "slug": str,
         "title": str,
+        "paper": str,
         "slots": [str],
         "presets": [str],
         "claims": {"held": int, "failed": int},

@@ -21,7 +21,7 @@ def test_file_describes_itself_in_literals(slug):
     """So that `list` and wrong words need not import it."""
     seen = outline.read(discover.find(slug))
     made = discover.load(slug)
-    assert (seen.title, seen.slots) == (made.title, made.slots)
+    assert (seen.title, seen.paper, seen.slots) == (made.title, made.paper, made.slots)
     assert seen.presets == tuple(made.presets)
     assert seen.fields is not None
     assert list(seen.fields) == [field.name for field in dataclasses.fields(made.Config)]

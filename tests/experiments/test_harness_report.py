@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness import present, report
+from experiments.harness import present, readme, report
 
 
 class Page(HTMLParser):
@@ -106,8 +106,48 @@ def test_a_reader_of_the_repository_finds_every_table_and_claim(harness):
         assert target == "tiny-quadratic/variants.md" or (harness.results / target).exists()
 
 
+def test_report_writes_the_claims_between_the_marks_of_a_readme_and_nothing_else(harness):
+    file = harness.folder.parent / "README.md"
+    file.write_text(f"before\n\n{readme.BEGIN}\nold\n{readme.END}\n\nafter\n")
+    assert harness("report")[0] == 0
+    assert "\n| tiny-quadratic | Nobody, 2026 | not measured |\n" in file.read_text()
+    harness("table", "tiny-quadratic")
+    kept = harness.results / "tiny-quadratic" / "small.json"
+    made = json.loads(kept.read_text())
+    made["claims"].append(made["claims"][0] | {"holds": False})
+    kept.write_text(json.dumps(made))
+    for _ in range(2):
+        assert "written: the claims in" in harness("report")[2]
+        before, line, after = re.split(r"\n\| \[tiny.*\]\((.*) \|\n", file.read_text())
+        assert line == "experiments/results/tiny-quadratic/small.md) | Nobody, 2026 | 1/2"
+        assert before.startswith(f"before\n\n{readme.BEGIN}\n\n| experiment | paper |")
+        assert after == f"\n{readme.END}\n\nafter\n"
+
+
+def test_a_readme_without_marks_is_left_alone_and_one_with_half_of_them_is_named(harness):
+    file = harness.folder.parent / "README.md"
+    file.write_text("nothing to fill\n")
+    assert harness("report")[0] == 0
+    assert file.read_text() == "nothing to fill\n"
+    file.write_text(f"{readme.END}\n{readme.BEGIN}\n")
+    status, _, err = harness("report")
+    assert status == 2
+    assert "README.md needs" in err
+    assert file.read_text() == f"{readme.END}\n{readme.BEGIN}\n"
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 KEPT = Path(__file__).parents[2] / "experiments" / "results"
+
+
+def test_the_kept_results_md_is_what_the_kept_tables_make(tmp_path):
+    for path in KEPT.iterdir():
+        if path.is_dir() or path.name == "bench.json":
+            (tmp_path / path.name).symlink_to(path)
+    report.write(tmp_path)
+    kept = (KEPT / "RESULTS.md").read_text()
+    mend = "RESULTS.md and results differ: run `python -m experiments report` and commit it"
+    assert (tmp_path / "RESULTS.md").read_text() == kept, mend
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

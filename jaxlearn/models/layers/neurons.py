@@ -13,17 +13,19 @@ first attribute is the :class:`Neuron` that holds the options they share:
 A file that offers `neuron_examples()`, pairs by name, has them tested for all this. Since the class
 is a function from `Neuron` to a module, networks take it as their option `layer`.
 
-| layer | remembers | paper |
-|---|---|---|
-| `Lif` | membrane | Meng et al., ICCV 2023, and any with the options of `Neuron` |
-| `Lif(integrate_and_fire())` | membrane, without a leak | |
-| `ParametricLif` | membrane with a learned leak | Fang et al., ICCV 2021 |
-| `AdaptiveLif` | membrane, threshold | Bellec et al., NeurIPS 2018 |
-| `CurrentLif` | synaptic current, membrane | |
-| `DelayedResetLif` | membrane before the reset | Eshraghian et al., 2023 (snnTorch) |
-| `Heaviside` | nothing | |
-| `LeakyIntegrator` | membrane; does not fire | |
-| `SynapseFilter` | current; does not fire | |
+===========================  ============================  =======================================
+layer                        remembers                     paper
+===========================  ============================  =======================================
+`Lif`                        membrane                      Meng et al., ICCV 2023; all of `Neuron`
+`Lif(integrate_and_fire())`  membrane, without a leak
+`ParametricLif`              membrane with a learned leak  Fang et al., ICCV 2021
+`AdaptiveLif`                membrane, threshold           Bellec et al., NeurIPS 2018
+`CurrentLif`                 synaptic current, membrane
+`DelayedResetLif`            membrane before the reset     Eshraghian et al., 2023 (snnTorch)
+`Heaviside`                  nothing
+`LeakyIntegrator`            membrane; does not fire
+`SynapseFilter`              current; does not fire
+===========================  ============================  =======================================
 """
 
 from collections.abc import Callable

@@ -44,13 +44,15 @@ def quadratic(
 ) -> jax.Array:
     """A layer of neurons `h(x) = (x W_r + b_r)(x W_g + b_g) + (x^2) W_b + c`, or a reduced form.
 
-    | form | h(x) |
-    |---|---|
-    | `full` | `r g + q` with `r = x W_r + b_r`, `g = x W_g + b_g`, `q = (x^2) W_b + c` |
-    | `compact` | `r + q` |
-    | `product` | `r g` |
-    | `conventional` | `r` |
-    | `squared` | `r^2`, a conventional neuron with the activation `z^2` |
+    ==============  ========================================================================
+    form            h(x)
+    ==============  ========================================================================
+    `full`          `r g + q` with `r = x W_r + b_r`, `g = x W_g + b_g`, `q = (x^2) W_b + c`
+    `compact`       `r + q`
+    `product`       `r g`
+    `conventional`  `r`
+    `squared`       `r^2`, a conventional neuron with the activation `z^2`
+    ==============  ========================================================================
 
     r and g read the same x and are computed by one product with twice the outputs. Dense layers
     with several branches are one kernel on TPU and GPU, see `jaxlearn_kernels.quadratic`.

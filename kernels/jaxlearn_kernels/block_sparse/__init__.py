@@ -28,7 +28,7 @@ def block_sparse_matmul(
     Block (i, j) of w counts where ``mask[i, j]``; the mask is data, so it may change between steps
     without a new compilation. The cotangents are ``dy (m w)'`` and ``m (x' dy)``: the one of w is
     zero in empty blocks, and dense within the others. A mask of single entries is brought to
-    blocks by :func:`block_mask`; entries that are zero in w stay out of the product by themselves.
+    blocks by ``block_mask``; entries that are zero in w stay out of the product by themselves.
 
     With ``implementation=None`` the program is chosen when it is lowered, by the platform it is
     lowered for: on TPU and CUDA a Pallas kernel (float32, bfloat16, x and w of one type; on TPU

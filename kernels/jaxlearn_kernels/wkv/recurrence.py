@@ -55,7 +55,7 @@ def balanced(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
 def token(
     state: WkvState, k: jax.Array, v: jax.Array, w: jax.Array, u: jax.Array
 ) -> tuple[jax.Array, jax.Array, WkvState]:
-    """``(y, log D, next state)``; the formulas are :func:`~jaxlearn_kernels.wkv.step`'s."""
+    """``(y, log D, next state)``; the formulas are ``jaxlearn_kernels.wkv.step``'s."""
     P, Q, m = state
     n, past, own = balanced(m, u + k)
     denominator = past * Q + own

@@ -17,7 +17,7 @@ def step(
         n = max(m + w, k)      P = e^{m+w-n} P + e^{k-n} v,   Q = e^{m+w-n} Q + e^{k-n},   m = n
 
     Args:
-      state: after the previous token, see :func:`~jaxlearn_kernels.wkv.start`; ``[..., C]`` each.
+      state: after the previous token, see ``jaxlearn_kernels.wkv.start``; ``[..., C]`` each.
       k: key ``[..., C]`` of this token.
       v: value ``[..., C]`` of this token.
       w: log-decay ``[C]``.

@@ -18,7 +18,7 @@ def power_series_features(
     """Features of `sum_n c_n (w . x + b)^n`, the power series of `f` up to a degree.
 
     Feature j draws a degree `n` with probability `p_n` proportional to `decay^n` (over the `n` with
-    `c_n != 0`) and signs `s_1 .. s_n` in `{-1, 1}^(d+1)` (Kar and Karnick, 2012):
+    `c_n != 0`) and signs `s_1 .. s_n` in `{-1, 1}^(d+1)` (Kar and Karnick, 2012)::
 
         phi_j(x)    =           sqrt(|c_n| / (p_n count)) prod_k s_k . [x, 1]
         psi_j(w, b) = sign(c_n) sqrt(|c_n| / (p_n count)) prod_k s_k . [w, b]

@@ -26,7 +26,7 @@ def universal_features(
 ) -> Features:
     """Features of `f(w . x + b)` for `f(z) = E[c exp(r z)]` (Sehanobish et al., 2024, section 3).
 
-    With `A = knob`, `s = sqrt(1 + 4 A)`, directions `g_j` and rates `r_j = alpha_j beta_j`,
+    With `A = knob`, `s = sqrt(1 + 4 A)`, directions `g_j` and rates `r_j = alpha_j beta_j`, ::
 
         phi_j = s^(d/2) exp(-A |g|^2 + s alpha g.x - alpha^2 |x|^2 / 2) / sqrt(count)
         psi_j = c exp(r b) s^(d/2) exp(-A |g|^2 + s beta g.w - beta^2 |w|^2 / 2) / sqrt(count)
