@@ -17,10 +17,10 @@ os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 # noting in each program where its lines come from a twentieth
 gc.set_threshold(50_000, 20, 20)
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
-# tests compile thousands of small programs and run each a few times: without LLVM's optimisation
-# and the detour of fusions through MLIR the suite takes half of the time; `XLA_FLAGS= make test`
-# takes the compiler as it is
-QUICK = "--xla_backend_optimization_level=0"
+# tests compile thousands of small programs and run each a few times: without LLVM's optimisation,
+# modules cut into many, and the detour of fusions through MLIR the suite takes half of the time;
+# `XLA_FLAGS= make test` takes the compiler as it is
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 # jax 0.11 knows no fusions without the detour, and a flag it does not know stops the process
 DIRECT = " --xla_cpu_use_fusion_emitters=false" if version("jaxlib") < "0.11" else ""
 if os.environ.get("XLA_FLAGS", QUICK) == QUICK:  # as a worker finds it

@@ -6,7 +6,7 @@ python -m experiments run SLUG [--preset P] [--seed N] [--row NAME] [--workdir D
                                [--config.FIELD V …] [--json]
 python -m experiments table SLUG [--preset P] [--seeds N] [--first-seed N] [--workdir DIR]
                                  [--json]
-python -m experiments compile SLUG [--preset P] [--topology v5e:16x16] [--json]
+python -m experiments compile SLUG [--preset P] [--topology v5e:16x16] [--model N] [--json]
 python -m experiments bench SLUG [--json]
 python -m experiments report
 ```
@@ -32,10 +32,13 @@ keys may be added, none removed. A number that is not finite is written as null.
      "environment": {"date", "revision", "python", "jax", "jaxlib", "platform", "devices",
                      "machine", "cpus"}}
 
-`compile --json`, also `results/<slug>/compile.json` (bytes and FLOPs are per device):
+`compile --json`, also `results/<slug>/compile.json` (bytes and FLOPs are per device; another
+topology than v5e:16x16 is kept as `compile-v5p-4x8x8.json`). `"bytes"` are those that the step
+reads and writes, `"collective_bytes"` those that the collectives leave; `"model"` is there when so
+many devices share one copy of the state:
 
-    {"slug", "preset", "topology", "devices", "temp_bytes", "argument_bytes", "flops",
-     "collectives": {"all-reduce": 1, "all-gather": 0, …}}
+    {"slug", "preset", "topology", "devices", "temp_bytes", "argument_bytes", "flops", "bytes",
+     "collectives": {"all-reduce": 1, "all-gather": 0, …}, "collective_bytes": {…}}
 
 `bench --json`, also under its slug in `results/bench.json`; the last three keys of a row are there
 where a peer is installed, and ratios are ours / theirs; `peer` is the fastest of `peers`. The row

@@ -72,9 +72,9 @@ def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:
     """
     import jax
 
-    from jaxlearn.runtime import replicate
+    from jaxlearn.runtime import distribute
 
-    state, batch = replicate(program.state, None), jax.device_put(program.batch)
+    state, batch = distribute(program.state, None), jax.device_put(program.batch)
     step = jax.jit(program.step, donate_argnums=0).lower(state, batch).compile()
     memory: Any = step.memory_analysis()
     cost = step.cost_analysis() or {}

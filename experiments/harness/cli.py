@@ -123,22 +123,24 @@ def _parser(verb: str, experiment: Experiment | None) -> argparse.ArgumentParser
     if verb == "compile":
         parser.add_argument("--preset", default="paper")
         parser.add_argument("--topology", default="v5e:16x16", help="default: v5e:16x16")
+    if verb in ("run", "table", "compile"):
+        parser.add_argument("--model", type=_some, help="devices that share one copy of the state")
     if verb != "report":
         parser.add_argument("--json", action="store_true", help="print JSON only")
     return parser
 
 
 def _count(word: str) -> int:
-    """Read a seed."""
+    """Read a number."""
     if not word.isascii() or not word.isdigit() or int(word) >= 2**31:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, found {word[:60]!r}")
     return int(word)
 
 
 def _some(word: str) -> int:
-    """Read a number of seeds."""
+    """Read a number of things."""
     if _count(word) == 0:
-        raise argparse.ArgumentTypeError("expected at least one seed, found 0")
+        raise argparse.ArgumentTypeError("expected at least 1, found 0")
     return int(word)
 
 
@@ -172,8 +174,12 @@ def _act(options: argparse.Namespace, folder: Path, experiment: Experiment | Non
     else:
         # before anything uses JAX, on a pod: the processes must know of each other
         from jaxlearn.runtime import start
+        from jaxlearn.runtime.mesh import MODEL_DEVICES, every_device
 
         start()
+        if getattr(options, "model", None):
+            os.environ[MODEL_DEVICES] = str(options.model)
+            every_device()
     chosen = discover.load(options.slug, folder) if experiment is None else experiment
     from experiments.harness import verbs
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.harness import pod_table
+
 
 def number(value: float | int | None) -> str:
     """Spell a figure with four significant digits, whole numbers in full.
@@ -152,14 +154,17 @@ def print_metrics(title: str, metrics: Mapping[str, Any]) -> None:
 def compile_grid(found: Mapping[str, Any]) -> list[list[str]]:
     """Return header and rows of text of what the compiler promises per device."""
     lines = [["per device", "figure"]]
-    lines += [[name, number(found[name])] for name in ("temp_bytes", "argument_bytes", "flops")]
-    return lines + [[name, number(count)] for name, count in found["collectives"].items()]
+    names = ("temp_bytes", "argument_bytes", "flops", "bytes")
+    lines += [[name, number(found[name])] for name in names if name in found]
+    lines += [[name, number(count)] for name, count in found["collectives"].items()]
+    sizes = found.get("collective_bytes", {})
+    return lines + [[f"{name}, bytes", number(size)] for name, size in sizes.items() if size]
 
 
 def print_compiled(found: Mapping[str, Any]) -> None:
     """Print what the compiler promises per device."""
-    place = f"{found['topology']}, {found['devices']} devices"
-    Console().print(_rich(f"{found['slug']} ({found['preset']}) on {place}", compile_grid(found)))
+    title = f"{found['slug']} ({found['preset']}), {pod_table.title(found)}"
+    Console().print(_rich(title, compile_grid(found)))
 
 
 def bench_grid(bench: Mapping[str, Any]) -> list[list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from experiments.harness import present, store
+from experiments.harness import pod_table, present, store
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -37,7 +37,8 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem .75rem; }
 <h1>Results</h1>
 <p>{{ held }} claims hold, {{ failed }} failed, over {{ pages | length }} experiments.
 Figures are ours as mean ± sample standard deviation (seeds), beside the paper's.</p>
-<nav>{% for page in pages %}<a href="#{{ page.slug }}">{{ page.slug }}</a>{% endfor %}</nav>
+<nav>{% for page in pages %}<a href="#{{ page.slug }}">{{ page.slug }}</a>{% endfor %}
+{% if pods | length > 1 %}<a href="#pods">pods</a>{% endif %}</nav>
 {% macro grid(lines) %}
 <div class="wide"><table>
 <tr>{% for text in lines[0] %}<th>{{ text }}</th>{% endfor %}</tr>
@@ -68,19 +69,36 @@ Figures are ours as mean ± sample standard deviation (seeds), beside the paper'
 {% endfor %}
 </section>
 {% endfor %}
+{% if pods | length > 1 %}
+<section id="pods">
+<h2>Pods</h2>
+<p>{{ about_pods }}</p>
+{{ grid(pods) }}
+</section>
+{% endif %}
 </body>
 </html>
 """
 
+_PODS = (
+    "The paper's step, compiled by the TPU compiler for a whole slice; figures are per chip. "
+    "Communication is the share of the step that its collectives would take at the chip's "
+    "published rates, if everything else ran at its peak and nothing overlapped."
+)
+
 
 def write(results: Path) -> str:
     """Write `index.html` and `RESULTS.md` into the results folder; return a line about them."""
-    pages = [page for folder in _folders(results) if (page := _page(folder, results))]
+    folders = _folders(results)
+    pages = [page for folder in folders if (page := _page(folder, results))]
+    pods = pod_table.grid(folders)
     marks = [mark for page in pages for mark in _marks(page)]
     counts = {"held": marks.count("✓"), "failed": marks.count("✗")}
     html = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    store.write(results / "index.html", html.render(pages=pages, **counts))
-    store.write(results / "RESULTS.md", _markdown(pages, **counts))
+    store.write(
+        results / "index.html", html.render(pages=pages, pods=pods, about_pods=_PODS, **counts)
+    )
+    store.write(results / "RESULTS.md", _markdown(pages, pods, **counts))
     return f"written: {results / 'index.html'} and RESULTS.md ({len(pages)} experiments)"
 
 
@@ -88,7 +106,7 @@ def _marks(page: dict[str, Any]) -> list[str]:
     return [line[0] for table in page["tables"] for line in table["claims"]]
 
 
-def _markdown(pages: list[dict[str, Any]], held: int, failed: int) -> str:
+def _markdown(pages: list[dict[str, Any]], pods: list[list[str]], held: int, failed: int) -> str:
     """The same for readers of a repository: which claims hold, then every table."""
     overview = [["experiment", "paper", "claims held", "failed"]]
     parts = []
@@ -108,6 +126,8 @@ def _markdown(pages: list[dict[str, Any]], held: int, failed: int) -> str:
         f"{held} claims hold, {failed} failed. Figures are ours as mean ± sample standard "
         "deviation (seeds)."
     )
+    if len(pods) > 1:
+        parts.append(f"## Pods\n\n{_PODS}\n\n{present.markdown_grid(pods)}")
     return "\n\n".join([head, present.markdown_grid(overview), *filter(None, parts)]) + "\n"
 
 
@@ -153,12 +173,8 @@ def _table(table: dict[str, Any], picture: Path) -> dict[str, Any]:
 
 
 def _compiled(folder: Path) -> list[tuple[str, list[list[str]]]]:
-    file = folder / "compile.json"
-    if not file.exists():
-        return []
-    found = store.read(file)
-    title = f"compiled for {found['topology']} ({found['devices']} devices), per device"
-    return [(title, present.compile_grid(found))]
+    found = pod_table.compiled(folder)
+    return [(pod_table.title(made), present.compile_grid(made)) for made in found]
 
 
 def _benched(slug: str, results: Path) -> list[tuple[str, list[list[str]]]]:

@@ -1,9 +1,9 @@
 """Compile a training step for a TPU pod that is not here, and read what the compiler promises."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.harness import collectives
 from experiments.harness.experiment import Program
 
 ENVIRONMENT: Mapping[str, str] = {
@@ -15,28 +15,15 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 """What libtpu must find in the environment to compile on a machine without a TPU."""
 
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
-
-def count_collectives(hlo: str) -> dict[str, int]:
-    """Count the collectives of optimized HLO; an asynchronous pair counts once.
-
-    >>> count_collectives("%a = f32[2] all-reduce-start(%x)\\n%b = f32[2] all-reduce-done(%a)")[
-    ...     "all-reduce"
-    ... ]
-    1
-    """
-    return {name: len(re.findall(rf"[\]\)}}] {name}(?:-start)?\(", hlo)) for name in COLLECTIVES}
-
-
-def mesh_of(topology: str) -> Any:
-    """Return the mesh of a topology such as "v5e:16x16", its one axis being `data`.
+def mesh_of(topology: str, model: int | None = None) -> Any:
+    """Return the mesh of a topology such as "v5e:16x16", as `data_mesh` makes it.
 
     Raises ValueError for a topology the compiler does not know, or where libtpu is missing.
     """
-    import numpy as np
     from jax.experimental import topologies
-    from jax.sharding import Mesh
+
+    from jaxlearn.runtime import data_mesh
 
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
@@ -44,7 +31,7 @@ def mesh_of(topology: str) -> Any:
         raise ValueError(_MISSING) from error
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ValueError(_explain(topology, error)) from error
-    return Mesh(np.asarray(found), ("data",))
+    return data_mesh(found, model=model)
 
 
 _MISSING = "compiling for a TPU needs the package libtpu: pip install 'jaxlearn[tpu-compile]'"
@@ -62,17 +49,19 @@ def _explain(topology: str, error: Exception) -> str:
 def compile_step(program: Program, mesh: Any) -> Any:
     """Compile a program for the devices of `mesh` and return JAX's compiled object."""
     import jax
-    from jax.sharding import NamedSharding, PartitionSpec
+    from jax.sharding import NamedSharding
 
     from jaxlearn.runtime.parallel import batch_specs, data_parallel
+    from jaxlearn.runtime.sharding import places
 
-    _check_divides(program.batch, mesh.size)
+    _check_divides(program.batch, mesh.shape["data"])
 
-    def place(leaf: Any, spec: PartitionSpec) -> Any:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+    def place(leaf: Any, sharding: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    state = jax.tree.map(lambda leaf: place(leaf, PartitionSpec()), program.state)
-    batch = jax.tree.map(place, program.batch, batch_specs(program.batch))
+    specs = batch_specs(program.batch)
+    state = jax.tree.map(place, program.state, places(program.state, mesh))
+    batch = jax.tree.map(lambda x, s: place(x, NamedSharding(mesh, s)), program.batch, specs)
     jitted: Any = data_parallel(program.step, mesh)
     return jitted.trace(state, batch).lower(lowering_platforms=("tpu",)).compile()
 
@@ -92,24 +81,32 @@ def _check_divides(batch: Mapping[str, Any], devices: int) -> None:
 
 
 def figures(compiled: Any) -> dict[str, Any]:
-    """Return temp and argument bytes, FLOPs and collectives of a compiled program, per device."""
-    memory = compiled.memory_analysis()
+    """Return memory, FLOPs, bytes moved and collectives of a compiled program, per device."""
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    text = compiled.as_text()
     return {
         "temp_bytes": int(memory.temp_size_in_bytes),
         "argument_bytes": int(memory.argument_size_in_bytes),
-        "flops": float((compiled.cost_analysis() or {}).get("flops", 0.0)),
-        "collectives": count_collectives(compiled.as_text()),
+        "flops": float(costs.get("flops", 0.0)),
+        "bytes": float(costs.get("bytes accessed", 0.0)),
+        "collectives": collectives.count(text),
+        "collective_bytes": collectives.sizes(text),
     }
 
 
-def compile_program(program: Program, topology: str = "v5e:16x16") -> dict[str, Any]:
+def compile_program(
+    program: Program, topology: str = "v5e:16x16", model: int | None = None
+) -> dict[str, Any]:
     """Compile one data-parallel step for a whole topology and return the JSON of `compile`.
+
+    With `model` so many devices share one copy of the state.
 
     In a process of your own, put `ENVIRONMENT` into `os.environ` before JAX is imported.
     """
-    mesh = mesh_of(topology)
+    mesh = mesh_of(topology, model)
     compiled = compile_step(program, mesh)
-    return {"topology": topology, "devices": mesh.size, **figures(compiled)}
+    shared = {} if model is None else {"model": model}
+    return {"topology": topology, "devices": mesh.size, **shared, **figures(compiled)}
 
 
 def tpu_memory(step: Callable[..., Any], state: Any, batch: Mapping[str, Any]) -> int:

@@ -67,10 +67,10 @@ def compile(experiment: Experiment, config: Any, options: argparse.Namespace, re
     if experiment.program is None:
         raise ValueError(f"{experiment.slug} has no training step to compile")
     with _only_json_on_stdout(True):
-        found = tpu.compile_program(experiment.program(config), options.topology)
+        found = tpu.compile_program(experiment.program(config), options.topology, options.model)
     made = {"slug": experiment.slug, "preset": options.preset, **found}
     if options.preset == "paper":
-        store.write(results / experiment.slug / "compile.json", store.dump(made))
+        store.write(results / experiment.slug / _compile_file(made), store.dump(made))
     if options.json:
         print(store.dump(made), end="")
     else:
@@ -92,6 +92,13 @@ def bench(experiment: Experiment, config: None, options: argparse.Namespace, res
     else:
         present.print_bench(made)
     return 0
+
+
+def _compile_file(made: dict[str, Any]) -> str:
+    """Return the name that a compiled step is kept under; the usual topology has the plain one."""
+    where = "" if made["topology"] == "v5e:16x16" else f"-{made['topology'].replace(':', '-')}"
+    shared = f"-model-{made['model']}" if "model" in made else ""
+    return f"compile{where}{shared}.json"
 
 
 def _table_file(

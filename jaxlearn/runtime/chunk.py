@@ -15,6 +15,7 @@ from jaxlearn.core.contracts import Batch, PyTree
 from jaxlearn.core.step import Step
 from jaxlearn.core.trees import path
 from jaxlearn.runtime.parallel import batch_specs, spmd
+from jaxlearn.runtime.sharding import Layout, keep
 
 
 class Result(NamedTuple):
@@ -45,10 +46,11 @@ class Result(NamedTuple):
         return rows
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def device_loop(
     step: Step,
     mesh: Mesh | None,
+    layout: Layout | None,
     state: PyTree,
     batches: Batch,
     context: Batch,
@@ -59,7 +61,8 @@ def device_loop(
 
     `n` is a number the program receives, so one compilation serves every length, and a trajectory
     does not depend on where it was cut into chunks. Metrics come back in buffers `[chunk, ...]`.
-    Compiled once for a step, however many runs take it.
+    Compiled once for a step, however many runs take it. The state comes back laid out as it came,
+    where `layout` says how.
     """
 
     def run(state: PyTree, batches: Batch, context: Batch, n: jax.Array, request: jax.Array):
@@ -79,13 +82,15 @@ def device_loop(
         return state, buffers, _largest(request)
 
     specs = (P(), batch_specs(batches, None), P(), P(), P(axis.DATA))
-    return spmd(run, mesh, specs, P())(state, batches, context, n, request)
+    state, *said = spmd(run, mesh, specs, P())(state, batches, context, n, request)
+    return keep(state, layout), *said
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def host_loop(
     step: Step,
     mesh: Mesh | None,
+    layout: Layout | None,
     state: PyTree,
     batch: Batch,
     context: Batch,
@@ -99,7 +104,8 @@ def host_loop(
         return same_kind(state, new), jax.tree.map(lambda m: m[None], metrics), _largest(request)
 
     specs = (P(), batch_specs(batch), P(), P(), P(axis.DATA))
-    return spmd(run, mesh, specs, P())(state, batch, context, n, request)
+    state, *said = spmd(run, mesh, specs, P())(state, batch, context, n, request)
+    return keep(state, layout), *said
 
 
 def convolves(jaxpr: Any, platform: str) -> bool:

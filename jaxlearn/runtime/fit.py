@@ -16,9 +16,10 @@ from jaxlearn.runtime import checkpoint, metrics
 from jaxlearn.runtime.chunk import Result, convolves, device_loop, host_loop
 from jaxlearn.runtime.feed import Piece, Take, feed, requests
 from jaxlearn.runtime.finite import bad_leaves, diverged, first_bad
-from jaxlearn.runtime.parallel import replicate
+from jaxlearn.runtime.parallel import distribute
 from jaxlearn.runtime.processes import on_first
 from jaxlearn.runtime.progress import bar
+from jaxlearn.runtime.sharding import layout
 from jaxlearn.runtime.signals import EXIT, termination
 from jaxlearn.runtime.stopping import Stopping
 from jaxlearn.runtime.workdir import bind, locked
@@ -79,7 +80,8 @@ def fit(
             `step` and `params`, also one stacked over seeds (then `step` is `[seeds]`).
         batches: host batch of a step; of several processes each brings its own rows.
         steps: the step to end at.
-        mesh: devices that share every batch; one device by default.
+        mesh: devices that share every batch; one device by default. On a mesh with an axis
+            `"model"` large arrays of the state are shared out too, see `distribute`.
         chunk: steps between two looks at the metrics.
         on_device: loop over a chunk on the device, which spares the dispatch of each step. The
             default, but for steps with convolutions on the CPU, whose compiler runs those some
@@ -120,7 +122,7 @@ def fit(
     with ExitStack() as stack:
         folder = _enter(stack, workdir, config)
         terminated = stack.enter_context(termination())
-        state = replicate(state, mesh)
+        state = distribute(state, mesh)
         start = _position(state)
         run = _resume(folder, state, start)
         history = metrics.read(folder, run.position) if folder else []
@@ -140,7 +142,8 @@ def fit(
             take = feed(batches, mesh, chunk, on_device)
             piece = take(run.position, limit(run.position))
             program = device_loop if on_device else host_loop
-            return take, piece, program.trace(step, mesh, run.state, *piece.parts[0], nothing)
+            arguments = (layout(run.state, mesh), run.state, *piece.parts[0], nothing)
+            return take, piece, program.trace(step, mesh, *arguments)
 
         take, upcoming, traced = loop(on_device is not False)
         slow = on_device is None and jax.default_backend() == "cpu"
@@ -313,4 +316,4 @@ def _judged(
     stopping = run.stopping.after(value, run.position, mode, patience)
     if stopping.step != run.position:
         return run._replace(stopping=stopping)
-    return run._replace(stopping=stopping, best=replicate(run.state, None))
+    return run._replace(stopping=stopping, best=distribute(run.state, None))

@@ -1,4 +1,4 @@
-"""Data parallelism: the batch is split over the mesh axis `"data"`, everything else replicated."""
+"""Data parallelism: the batch is split over the mesh axis `"data"`, all else is alike along it."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,9 @@ from jaxlearn.core.axis import DATA
 from jaxlearn.core.contracts import CONTEXT, Batch, PyTree
 from jaxlearn.core.step import Step
 from jaxlearn.core.trees import batch_size
+from jaxlearn.runtime.mesh import MODEL
 from jaxlearn.runtime.raw import is_key, rewrap, unwrap
+from jaxlearn.runtime.sharding import keep, places
 
 
 def batch_specs(batch: Batch, *lead: None) -> PyTree:
@@ -51,8 +53,9 @@ def spmd(function: Callable, mesh: Mesh | None, in_specs: PyTree, out_specs: PyT
 def data_parallel(step: Step, mesh: Mesh) -> Step:
     """The step over all devices of the mesh, jitted, its state donated.
 
-    The state is replicated, the leaves of the batch are split over `"data"` (see `place`), and
-    what the step returns is the same on every device because the step averages over the axis.
+    The leaves of the batch are split over `"data"` (see `place`), and what the step returns is the
+    same along this axis because the step averages over it. The state is replicated, or shared out
+    over the mesh's axis `"model"` as `distribute` does.
 
     Example:
         >>> from jaxlearn.runtime.mesh import data_mesh
@@ -63,7 +66,9 @@ def data_parallel(step: Step, mesh: Mesh) -> Step:
     """
 
     def run(state: PyTree, batch: Batch) -> tuple[PyTree, PyTree]:
-        return spmd(step, mesh, (P(), batch_specs(batch)), P())(state, batch)
+        new, metrics = spmd(step, mesh, (P(), batch_specs(batch)), P())(state, batch)
+        shared = MODEL in mesh.shape
+        return keep(new, tuple(jax.tree.leaves(places(state, mesh))) if shared else None), metrics
 
     return jax.jit(run, donate_argnums=0)
 
@@ -109,11 +114,12 @@ def place(batch: Batch, mesh: Mesh | None, *lead: None) -> Batch:
     return jax.tree.map(put, batch, batch_specs(batch, *lead))
 
 
-def replicate(state: PyTree, mesh: Mesh | None) -> PyTree:
-    """A copy of the state on every device, in arrays of its own that a step may consume.
+def distribute(state: PyTree, mesh: Mesh | None) -> PyTree:
+    """A copy of the state on the devices, in arrays of its own that a step may consume.
 
-    Leaves that are already spread over the devices of the mesh keep their sharding. Every process
-    has to bring the same values.
+    Every device has the whole of it, or, on a mesh with an axis `"model"`, its share of every large
+    array (`sharding.places`). Leaves that are already spread over the devices of the mesh keep
+    their sharding. Every process has to bring the same values.
     """
     if mesh is None:
         return jax.jit(_copy)(state)
@@ -123,10 +129,10 @@ def replicate(state: PyTree, mesh: Mesh | None) -> PyTree:
         return isinstance(leaf, jax.Array) and leaf.sharding.device_set == devices
 
     raw = jax.tree.map(lambda leaf: leaf if at_home(leaf) else np.asarray(leaf), unwrap(state))
-    places = jax.tree.map(
-        lambda leaf: leaf.sharding if at_home(leaf) else NamedSharding(mesh, P()), raw
+    where = jax.tree.map(
+        lambda leaf, place: leaf.sharding if at_home(leaf) else place, raw, places(raw, mesh)
     )
-    return rewrap(jax.jit(_copy, out_shardings=places)(raw), state)
+    return rewrap(jax.jit(_copy, out_shardings=where)(raw), state)
 
 
 def _copy(tree: PyTree) -> PyTree:

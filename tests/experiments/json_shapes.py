@@ -35,7 +35,9 @@ COMPILE = {
     "temp_bytes": int,
     "argument_bytes": int,
     "flops": NUMBER,
+    "bytes": NUMBER,
     "collectives": dict.fromkeys(COLLECTIVES, int),
+    "collective_bytes": dict.fromkeys(COLLECTIVES, int),
 }
 BENCH_ROW = {
     "name": str,

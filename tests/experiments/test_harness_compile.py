@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from experiments.harness import tpu
+from experiments.harness import collectives, tpu
 from experiments.harness.experiment import Program
+from tests.devices import run_on
 
 
 def step(state, batch):
@@ -54,13 +55,44 @@ HLO = """
 
 
 def test_collectives_are_counted_once_per_pair():
-    assert tpu.count_collectives(HLO) == {
+    assert collectives.count(HLO) == {
         "all-reduce": 2,
         "all-gather": 1,
         "reduce-scatter": 0,
         "all-to-all": 0,
         "collective-permute": 1,
     }
+
+
+ASYNC = """
+%s = ((f32[4]{0}, bf16[2,2]{1,0}), (f32[16]{0:T(8)}, bf16[8,2]{1,0})) all-gather-start(%a, %b)
+%d = (f32[16]{0}, bf16[8,2]{1,0}) all-gather-done(%s)
+%r = s8[3,5]{1,0:T(8,128)(4,1)S(1)} reduce-scatter(%p), dimensions={0}
+"""
+
+
+def test_bytes_are_those_of_the_results():
+    found = collectives.sizes(HLO)
+    assert (found["all-reduce"], found["all-gather"]) == (32 + 2 * 32, 64)
+    found = collectives.sizes(ASYNC)
+    assert (found["all-gather"], found["reduce-scatter"]) == (4 * 16 + 2 * 16, 15)
+
+
+def test_an_all_reduce_of_four_devices_is_seen_with_its_bytes():
+    said = run_on(
+        4,
+        """
+import jax, numpy as np
+from jax.sharding import Mesh, PartitionSpec as P
+from experiments.harness import collectives
+mesh = Mesh(np.asarray(jax.devices()), ("data",))
+mean = lambda x: jax.lax.pmean((x[0], 2.0 * x[0, :4]), "data")
+step = jax.jit(jax.shard_map(mean, mesh=mesh, in_specs=P("data"), out_specs=P()))
+text = step.lower(np.ones((4, 8), np.float32)).compile().as_text()
+print(collectives.count(text)["all-reduce"] > 0, collectives.sizes(text)["all-reduce"])
+""",
+    )
+    assert said.split() == ["True", "48"]
 
 
 def test_figures_count_flops_and_arguments():
@@ -72,7 +104,8 @@ def test_figures_count_flops_and_arguments():
     found = tpu.figures(jax.jit(product).lower(weights, inputs).compile())
     assert found["argument_bytes"] == 4 * (64 * 32 + 16 * 64)
     assert found["flops"] == pytest.approx(2 * 16 * 64 * 32, rel=0.1)
-    assert set(found["collectives"].values()) == {0}
+    assert found["bytes"] >= found["argument_bytes"]
+    assert set((found["collectives"] | found["collective_bytes"]).values()) == {0}
 
 
 @pytest.mark.slow
@@ -84,7 +117,7 @@ def test_memory_on_one_chip_grows_with_what_must_be_stored(tmp_path):
     """
     code = """
 import os
-from experiments.harness import tpu
+from experiments.harness import collectives, tpu
 os.environ.update(tpu.ENVIRONMENT)
 import jax, jax.numpy as jnp
 

@@ -72,16 +72,24 @@ def test_report_shows_bench_and_compile(harness):
         "temp_bytes": 1234,
         "argument_bytes": 99,
         "flops": 1e15,
+        "bytes": 5e9,
         "collectives": {"all-reduce": 7},
+        "collective_bytes": {"all-reduce": 250_000_000},
     }
+    larger = compiled | {"topology": "v5p:4x8x8", "model": 4, "temp_bytes": 5678}
     row = {"name": "ours", "step_ms": 5.5, "temp_bytes": 1, "flops": 2.0, "ratio_to_backprop": 0.75}
     bench = {"tiny-quadratic": {"rows": [row], "environment": {}}}
     (folder / "compile.json").write_text(json.dumps(compiled))
+    (folder / "compile-v5p-4x8x8-model-4.json").write_text(json.dumps(larger))
     (harness.results / "bench.json").write_text(json.dumps(bench))
     assert harness("report")[0] == 0
     cells = Page((harness.results / "index.html").read_text()).cells
-    for figure in ("1234", "99", "1e+15", "7", "ours", "5.5", "0.75"):
+    for figure in ("1234", "5678", "99", "1e+15", "7", "ours", "5.5", "0.75"):
         assert figure in cells
+    # half a gigabyte over 200 GB/s beside 1e15 operations at 197e12 a second
+    talk, work = 2 * 0.25 / 200, 1000 / 197
+    assert f"{talk / (talk + work):.1%}" in cells
+    assert "v5p:4x8x8, 4 to a copy" in cells
 
 
 def test_a_reader_of_the_repository_finds_every_table_and_claim(harness):

@@ -1,4 +1,4 @@
-"""One device, eight devices, and two processes of two devices end with the same weights."""
+"""One device, eight, four copies on eight, and two processes of two end with the same weights."""
 
 import socket
 import subprocess
@@ -11,11 +11,11 @@ import pytest
 from tests.devices import ROOT, environment
 
 
-def launch(devices: int, *arguments: str) -> subprocess.Popen:
+def launch(devices: int, *arguments: str, **env: str) -> subprocess.Popen:
     """Start the worker on so many virtual devices."""
     command = [sys.executable, "-m", "tests.pod.worker", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment(devices), **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env=environment(devices) | env, **pipes)
 
 
 def finish(*workers: subprocess.Popen) -> None:
@@ -46,6 +46,12 @@ def compare(path: Path, expected: dict[str, np.ndarray]) -> None:
 def test_eight_devices_equal_one(alone, tmp_path):
     path = tmp_path / "eight.npz"
     finish(launch(8, str(path), alone[0]))
+    compare(path, alone[1])
+
+
+def test_pairs_of_devices_that_share_a_copy_equal_one(alone, tmp_path):
+    path = tmp_path / "pairs.npz"
+    finish(launch(8, str(path), alone[0], JAXLEARN_MODEL_DEVICES="2"))
     compare(path, alone[1])
 
 

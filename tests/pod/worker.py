@@ -33,13 +33,18 @@ def trained(rule, tx, mesh):
     """The state after `STEPS` steps on fresh batches, each process bringing its own rows."""
     from jaxlearn.core import make_state, make_step, trees
     from jaxlearn.models.tiny import tiny_batch
-    from jaxlearn.runtime import data_parallel, place, replicate
+    from jaxlearn.runtime import data_parallel, distribute, make_sharded, place
 
     rows = BATCH // jax.process_count()
     own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
     whole = tiny_batch(BATCH)
-    state = jax.jit(lambda key: make_state(rule, tx, key, whole))(jax.random.key(0))
-    state, step = replicate(state, mesh), data_parallel(make_step(rule, tx), mesh)
+    make = jax.jit(lambda key: make_state(rule, tx, key, whole))
+    if "model" in mesh.shape:  # arrays of any size are cut
+        state = make_sharded(lambda: make(jax.random.key(0)), mesh, smallest=1)
+        assert any(not leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+    else:
+        state = distribute(make(jax.random.key(0)), mesh)
+    step = data_parallel(make_step(rule, tx), mesh)
     for number in range(STEPS):
         batch = trees.over_examples(lambda leaf: leaf[own], tiny_batch(BATCH, seed=number))
         state, _ = step(state, place(jax.device_get(batch), mesh))
@@ -51,11 +56,11 @@ def run(path, which):
     import numpy as np
     import optax
 
-    from jaxlearn.runtime import data_mesh
+    from jaxlearn.runtime import data_mesh, every_device
     from jaxlearn.transforms.sparsity import masks
     from tests.batteries.discover import RULES, TRANSFORMS
 
-    mesh, results = data_mesh(), {}
+    mesh, results = every_device() or data_mesh(), {}
     for name in RULES if which == "ALL" else SOME:
         state = trained(RULES[name], optax.sgd(0.1, momentum=0.9), mesh)
         results[f"rule {name}"] = flat((state.params, state.state))

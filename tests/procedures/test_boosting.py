@@ -192,7 +192,7 @@ WORKER = """
 import jax, jax.numpy as jnp, numpy as np
 from jaxlearn.objectives.boosting import binary_logistic
 from jaxlearn.procedures.boosting import Learner, begin, boosting_step
-from jaxlearn.runtime import data_mesh, data_parallel, place, replicate
+from jaxlearn.runtime import data_mesh, data_parallel, place, distribute
 x = jax.random.normal(jax.random.key(0), (64, 3))
 y = jnp.where(jnp.sin(2 * x[:, :1]) + x[:, 1:2] > 0, 1.0, -1.0)
 learner = Learner(units=2, subsample=1.0, max_iterations=8)
@@ -200,7 +200,7 @@ ends = []
 for devices in (1, 4):
     mesh = data_mesh(jax.devices()[:devices])
     state = begin(x, y, jax.random.key(1), binary_logistic(), stages=3, learner=learner)
-    state, step = replicate(state, mesh), data_parallel(
+    state, step = distribute(state, mesh), data_parallel(
         boosting_step(binary_logistic(), learner=learner), mesh)
     batch = place({"inputs": np.asarray(x), "labels": np.asarray(y)}, mesh)
     state, found = step(state, batch)

@@ -126,14 +126,14 @@ def test_the_memory_holds_the_predictions_of_the_visit_and_leaves_other_rows_alo
 
 TWO = """
 import jax, numpy as np
-from jaxlearn.runtime import data_mesh, place, replicate
+from jaxlearn.runtime import data_mesh, place, distribute
 from jaxlearn.runtime.parallel import data_parallel
 from tests.rules.test_ps_kd import STREAM, TX, make, started, trained, memory
 from jaxlearn.core import make_step
 
 mesh, rule = data_mesh(), make()
 assert mesh.size == 2
-step, state = data_parallel(make_step(rule, TX), mesh), replicate(started(rule), mesh)
+step, state = data_parallel(make_step(rule, TX), mesh), distribute(started(rule), mesh)
 for at in range(10):
     state, _ = step(state, place(STREAM(at), mesh))
 alone, _ = trained(rule, 10)
@@ -155,7 +155,7 @@ SHARDED = """
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from jaxlearn.core import make_step
-from jaxlearn.runtime import data_mesh, place, replicate
+from jaxlearn.runtime import data_mesh, place, distribute
 from jaxlearn.runtime.parallel import data_parallel
 from tests.rules.test_ps_kd import N, STREAM, TX, make, started, trained, memory
 
@@ -166,7 +166,7 @@ rows = jax.device_put(own["predictions"], NamedSharding(mesh, P("model", None)))
 state = state._replace(
     state=state.state | {"memory": {"own": own | {"predictions": rows}, "inner": {}}}
 )
-step, state = data_parallel(make_step(rule, TX), mesh), replicate(state, mesh)
+step, state = data_parallel(make_step(rule, TX), mesh), distribute(state, mesh)
 for at in range(8):
     state, _ = step(state, place(STREAM(at), mesh))
 shapes = {s.data.shape for s in state.state["memory"]["own"]["predictions"].addressable_shards}

@@ -145,14 +145,14 @@ from jaxlearn.core import make_state, make_step
 from jaxlearn.models.tiny import tiny_batch, tiny_head
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules import backprop
-from jaxlearn.runtime import data_mesh, data_parallel, place, replicate
+from jaxlearn.runtime import data_mesh, data_parallel, place, distribute
 from jaxlearn.transforms.gradient_noise import noisy
 rule = backprop(tiny_head(), cross_entropy)
 tx = noisy(optax.sgd(0.1, 0.9), 0.01, jax.random.key(1), clip=1.0)
 ends = []
 for devices in (1, 4):
     mesh = data_mesh(jax.devices()[:devices])
-    state = replicate(make_state(rule, tx, jax.random.key(0), tiny_batch()), mesh)
+    state = distribute(make_state(rule, tx, jax.random.key(0), tiny_batch()), mesh)
     step = data_parallel(make_step(rule, tx), mesh)
     for number in range(6):
         state, _ = step(state, place(jax.device_get(tiny_batch(seed=number)), mesh))

@@ -293,7 +293,7 @@ ON_8_DEVICES = """
     from jaxlearn.models.tiny import tiny_batch, tiny_stack
     from jaxlearn.objectives import cross_entropy
     from jaxlearn.rules import backprop
-    from jaxlearn.runtime import data_mesh, data_parallel, place, replicate
+    from jaxlearn.runtime import data_mesh, data_parallel, place, distribute
     from jaxlearn.transforms.granet import granet
     from jaxlearn.transforms.sparsity import masks
 
@@ -302,7 +302,7 @@ ON_8_DEVICES = """
     tx = granet(optax.sgd(0.1, 0.9), **options)
     state, mesh = make_state(rule, tx, key, batch), data_mesh()
     assert mesh.size == 8
-    many, wide = replicate(state, mesh), place(jax.tree.map(np.asarray, batch), mesh)
+    many, wide = distribute(state, mesh), place(jax.tree.map(np.asarray, batch), mesh)
     one_step, many_step = jax.jit(make_step(rule, tx)), data_parallel(make_step(rule, tx), mesh)
     for _ in range(4):
         state, many = one_step(state, batch)[0], many_step(many, wide)[0]
