@@ -14,7 +14,7 @@ help:  ## say what there is
 $(SETUP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,lint,docs]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,lint]'
 	@touch $(SETUP)
 
 setup: $(SETUP)  ## make the virtual environment
@@ -41,6 +41,7 @@ format: $(SETUP)  ## write the format
 	$(BIN)/ruff check --fix .
 
 docs: $(SETUP)  ## guides and reference as pages in docs/_build/html
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "written: docs/_build/html/index.html"
 

@@ -49,6 +49,7 @@ def test_eight_devices_equal_one(alone, tmp_path):
     compare(path, alone[1])
 
 
+@pytest.mark.slow
 def test_pairs_of_devices_that_share_a_copy_equal_one(alone, tmp_path):
     path = tmp_path / "pairs.npz"
     finish(launch(8, str(path), alone[0], JAXLEARN_MODEL_DEVICES="2"))

@@ -77,45 +77,71 @@ judge = lambda mesh: evaluator(rule.predict, hits, [feed(99)], mesh)
 """
 
 
-def test_fit_on_pairs_of_devices_is_fit_on_one(tmp_path):
+def test_steps_on_pairs_of_devices_are_those_on_one():
+    run_on(
+        4,
+        """
+import jax, numpy as np, optax
+from jaxlearn.core import TrainState, axis
+from jaxlearn.runtime import data_mesh, fit, make_sharded
+
+tx = optax.sgd(0.1, momentum=0.9)
+
+def step(state, batch):
+    def loss(w):
+        return jax.numpy.mean((batch["inputs"] @ w) ** 2)
+    value, grads = jax.value_and_grad(loss)(state.params)
+    grads = axis.mean(grads)
+    updates, memory = tx.update(grads, state.opt_state)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, {}, memory, state.key), {"loss": value}
+
+def make():
+    w = jax.random.normal(jax.random.key(0), (8, 6))
+    return TrainState(jax.numpy.int32(0), w, {}, tx.init(w), jax.random.key(1))
+
+x = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+pairs, options = data_mesh(model=2), dict(steps=5, chunk=2, progress=False)
+alone = fit(step, make(), lambda at: {"inputs": x}, **options).state
+shared = make_sharded(make, pairs, 1)
+both = fit(step, shared, lambda at: {"inputs": x}, mesh=pairs, **options).state
+same = lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-7)
+jax.tree.map(same, alone[:4], both[:4])
+assert both.params.addressable_shards[0].data.shape == (4, 6)
+assert both.opt_state[0].trace.sharding == both.params.sharding
+""",
+    )
+
+
+@pytest.mark.slow
+def test_a_run_begun_on_pairs_and_ended_on_one_device_is_one_on_one(tmp_path):
     """With masks, moments, a memory and the best state; each device holds half of what is large."""
     said = run_on(
         8,
         FIT
         + f"""
-alone = fit(make_step(rule, tx), make(), feed, evaluate=judge(None), **options)
-state = make_sharded(make, pairs, smallest=2**10)
-run = lambda **more: fit(
-    make_step(rule, tx), state, feed, mesh=pairs, evaluate=judge(pairs),
-    workdir={str(tmp_path)!r}, **options | more)
-both = run()
+step, workdir = make_step(rule, tx), {str(tmp_path)!r}
 
 def halves(tree):
     return sum(2 * x.addressable_shards[0].data.size == x.size for x in jax.tree.leaves(tree))
 
-kernels = halves(make_sharded(lambda: make().params, pairs, smallest=2**10))
-assert kernels == halves(both.state.params) == halves(both.best.params) == 3
-found = halves(masks(both.state.opt_state)), halves(both.state.opt_state)
-assert found == (2, 8), found  # the stack of hidden layers is no matrix, and stays dense
-same = lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
-jax.tree.map(same, alone.state.params, both.state.params)
-equal = np.testing.assert_array_equal
-jax.tree.map(equal, masks(alone.state.opt_state), masks(both.state.opt_state))
-jax.tree.map(same, alone.state.state["memory"], both.state.state["memory"])
-assert [r["step"] for r in both.history] == list(range(1, 13))
+state = make_sharded(make, pairs, smallest=2**10)
+assert halves(state.params) == 3
+found = fit(step, state, feed, mesh=pairs, evaluate=judge(pairs), workdir=workdir, **options)
+assert halves(found.state.params) == halves(found.best.params) == 3
+# masks and two moments; the stack of hidden layers is no matrix, and stays dense
+assert (halves(masks(found.state.opt_state)), halves(found.state.opt_state)) == (2, 8)
 
-# saved by pairs: continued by pairs, by eight copies and by one device alone
-more = run(steps=18)
-assert halves(more.state.params) == 3
-import shutil
-for name, mesh in (("eight", data_mesh()), ("one", None)):
-    folder = {str(tmp_path)!r} + name
-    shutil.copytree({str(tmp_path)!r}, folder)
-    shutil.rmtree(folder + "/checkpoints/18")
-    again = fit(make_step(rule, tx), make(), feed, mesh=mesh, evaluate=judge(mesh), workdir=folder,
-                **options | dict(steps=18))
-    assert halves(again.state.params) == 0 and len(again.history) == 18
-    jax.tree.map(same, again.state.params, more.state.params)
+options["steps"] = 18
+ended = fit(step, make(), feed, evaluate=judge(None), workdir=workdir, **options)
+alone = fit(step, make(), feed, evaluate=judge(None), **options)
+assert halves(ended.state) == 0
+same = lambda a, b: np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
+jax.tree.map(same, ended.state.params, alone.state.params)
+jax.tree.map(same, ended.state.state["memory"], alone.state.state["memory"])
+equal = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+jax.tree.map(equal, masks(ended.state.opt_state), masks(alone.state.opt_state))
+assert [row["step"] for row in ended.history] == list(range(1, 19))
 print("done")
 """,
     )
