@@ -6,6 +6,8 @@ the public API, so a new method joins by offering `examples()`.
 
 import itertools
 import random
+from functools import lru_cache
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 
 from jaxlearn.core import FROZEN, make_state, make_step, reparametrize
 from jaxlearn.models.tiny import tiny_batch
+from jaxlearn.runtime import checkpoint
 from jaxlearn.transforms.sparsity import mask_params, masks
 from tests.batteries.discover import PARAMETRIZATIONS, RULES, TRANSFORMS
+from tests.runtime.toy import bits
 
 CELLS = sorted(itertools.product(RULES, PARAMETRIZATIONS, TRANSFORMS))
 
@@ -28,20 +32,28 @@ def sample(size: int, seed: int = 0) -> list[tuple[str, str, str]]:
 
 
 SAMPLE = sample(10)
+BATCH = tiny_batch()
 STEPS = 60
 """Rules with fixed feedback first turn their weights towards it; their loss may rise meanwhile."""
 
 
-def check(rule_name: str, parametrization_name: str, transform_name: str) -> None:
-    """Train one cell: one compilation, a falling loss, exact masks, untouched frozen leaves."""
+@lru_cache(maxsize=len(SAMPLE))
+def compiled(rule_name: str, parametrization_name: str, transform_name: str):
+    """A cell's start from a key and its step, compiled once for all tests of the sample."""
     rule = reparametrize(RULES[rule_name], PARAMETRIZATIONS[parametrization_name])
-    tx, batch = TRANSFORMS[transform_name], tiny_batch()
-    state = jax.jit(lambda key: make_state(rule, tx, key, batch))(jax.random.key(0))
+    tx = TRANSFORMS[transform_name]
+    return jax.jit(lambda key: make_state(rule, tx, key, BATCH)), jax.jit(make_step(rule, tx))
+
+
+def check(*cell: str) -> None:
+    """Train one cell: one compilation, a falling loss, exact masks, untouched frozen leaves."""
+    start, step = compiled(*cell)
+    state = start(jax.random.key(0))
     state = state._replace(params=mask_params(state.params, state.opt_state))
     frozen = jax.tree.map(np.asarray, state.state[FROZEN])
-    step, losses = jax.jit(make_step(rule, tx)), []
+    losses = []
     for _ in range(STEPS):
-        state, metrics = step(state, batch)
+        state, metrics = step(state, BATCH)
         losses.append(float(metrics["loss"]))
         assert_masked(state)
     assert step._cache_size() == 1
@@ -61,15 +73,39 @@ def assert_masked(state) -> None:
         jax.tree.map(check, mask, state.params, is_leaf=lambda m: m is None)
 
 
+def check_resuming(folder: Path, *cell: str) -> None:
+    """Save one cell at step 3 of 6 and go on from what is read: every leaf is bit for bit equal."""
+    start, step = compiled(*cell)
+
+    def three_more(state):
+        for _ in range(3):
+            state, _ = step(state, BATCH)
+        return state
+
+    halfway = three_more(start(jax.random.key(0)))
+    checkpoint.save(folder, 3, halfway)
+    straight = three_more(halfway)
+    # another seed's start has the shapes, and none of the values
+    saved = checkpoint.restore(folder, lambda notes: start(jax.random.key(1)))
+    assert bits(saved.tree) == bits(halfway) != bits(straight)
+    assert bits(three_more(saved.tree)) == bits(straight)
+
+
 @pytest.mark.parametrize("cell", SAMPLE, ids="-".join)
 def test_sampled_cells_train(cell):
     check(*cell)
 
 
+@pytest.mark.parametrize("cell", SAMPLE, ids="-".join)
+def test_sampled_cells_resume(cell, tmp_path):
+    check_resuming(tmp_path, *cell)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [c for c in CELLS if c not in SAMPLE], ids="-".join)
-def test_all_other_cells_train(cell):
+def test_all_other_cells_train_and_resume(cell, tmp_path):
     check(*cell)
+    check_resuming(tmp_path, *cell)
 
 
 def test_the_sample_touches_every_kind():
