@@ -18,6 +18,8 @@ a number that is not finite; 2 wrong use or bad input, with one clear line on st
 Runs live in `<workdir>/<slug>/<hash of the full config>/seed-N/` (workdir is `runs` by default);
 `config.json` lies beside the seeds and `result.json` in a seed's folder marks it as done. A command
 given again continues, or returns at once. Deleting a folder is how a run is done afresh.
+`<workdir>/<slug>/data.json` has the SHA-256 of every data file that was read; with another one of
+that name nothing more is trained there.
 
 With `--json`, stdout carries one JSON value and nothing else. These shapes are a public interface;
 keys may be added, none removed. A number that is not finite is written as null.

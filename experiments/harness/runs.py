@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import pod, store
+from experiments.harness import data_files, pod, store
 from experiments.harness.experiment import Experiment, Metrics, Run
 from jaxlearn.runtime import Diverged, locked
 
@@ -38,12 +38,13 @@ def finish(
 ) -> dict[int, dict[str, float]]:
     """Train the seeds that are not done, all in one call, and return the metrics of every seed.
 
-    Raises ValueError when another process works on one of the seeds, or `train` leaves one out.
+    Raises ValueError when another process works on one of the seeds, a data file is not the one
+    that the experiment's runs in this workdir were trained on, or `train` leaves a seed out.
     """
     path = folder(workdir, experiment.slug, config)
     missing = pod.agreed([seed for seed in seeds if result(path, seed) is None])
     if missing and pod.is_first():
-        with _held(path, missing):
+        with _held(path, missing), data_files.unchanged(path.parent):
             store.write(path / "config.json", store.dump(config))
             say(f"training seeds {missing} in {path}")
             run = Run(path, progress, lambda seed, metrics: _record(path, seed, metrics))

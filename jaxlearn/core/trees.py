@@ -66,7 +66,8 @@ def batch_size(batch: Batch) -> int:
     """The number of examples of a batch.
 
     Raises:
-        ValueError: when the batch is empty, a leaf is a scalar, or two leaves disagree.
+        ValueError: when the batch is empty, a leaf is a scalar, two leaves disagree, or there are
+            0 examples.
     """
     sizes = {}
     for name, value in batch.items():
@@ -80,4 +81,7 @@ def batch_size(batch: Batch) -> int:
         raise ValueError(f"the leaves of the batch disagree on the number of examples: {listed}")
     if not sizes:
         raise ValueError("the batch is empty; it needs at least 'inputs'")
-    return next(iter(sizes.values()))
+    size = next(iter(sizes.values()))
+    if size == 0:
+        raise ValueError("a batch of 0 examples has no mean; it needs at least one")
+    return size

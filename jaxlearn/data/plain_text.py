@@ -10,6 +10,7 @@ from jaxlearn.data.source import DataFile, find
 from jaxlearn.data.text import read_text
 
 _LIMIT = 1 << 31
+_LARGEST = 1 << 22
 _SHAKESPEARE = DataFile(
     paths=("tiny-shakespeare/input.txt.gz", "tiny-shakespeare/input.txt"),
     homepage="https://github.com/karpathy/char-rnn",
@@ -60,7 +61,7 @@ def token_file(path: str, *, train: int | None = None) -> Corpus:
 
     Raises:
         MissingData: when there is no such file.
-        CorruptData: when it holds anything but integers >= 0 in one dimension.
+        CorruptData: when it holds anything but integers in one dimension, from 0 to below 2^22.
     """
     if not Path(path).is_file():
         raise MissingData(f"{path} is no file; name a .npy file of token numbers")
@@ -69,6 +70,8 @@ def token_file(path: str, *, train: int | None = None) -> Corpus:
     whole = tokens.ndim == 1 and np.issubdtype(tokens.dtype, np.integer) and len(tokens) >= 20
     if not whole or tokens.min() < 0:
         raise CorruptData(f"{path}: {tokens.dtype}{tokens.shape}; expected integers >= 0, [N]")
+    if tokens.max() >= _LARGEST:
+        raise CorruptData(f"{path} has a token {tokens.max()}; expected numbers below {_LARGEST}")
     first, second = int(0.9 * len(tokens)), int(0.95 * len(tokens))
     if train is not None and not 0 < train <= first:
         raise ValueError(f"train={train} tokens asked for, {first} are there")

@@ -12,6 +12,9 @@ them instead of their hash.
 import gzip
 import hashlib
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +41,23 @@ class DataFile(NamedTuple):
     sha256: str | None = None
     gunzipped: bool = False
     system: tuple[str, ...] = ()
+
+
+_see: ContextVar[Callable[[str, Path], None]] = ContextVar("see", default=lambda name, path: None)
+
+
+@contextmanager
+def watched(see: Callable[[str, Path], None]) -> Iterator[None]:
+    """Within the block `see(name, path)` hears of every data file, or folder, before it is read.
+
+    name: its place relative to `JAXLEARN_DATA`, however it is packed here. What `see` raises ends
+        the reading.
+    """
+    token = _see.set(see)
+    try:
+        yield
+    finally:
+        _see.reset(token)
 
 
 def cache_folder() -> Path:
@@ -69,6 +89,13 @@ def _has_digest(path: Path, file: DataFile) -> bool:
 
 def local(file: DataFile) -> Path | None:
     """The file in `JAXLEARN_DATA`, a system place or (with the right hash) the cache, or None."""
+    path = _found(file)
+    if path is not None:
+        _see.get()(file.paths[0], path)
+    return path
+
+
+def _found(file: DataFile) -> Path | None:
     root = os.environ.get("JAXLEARN_DATA")
     placed = [Path(root, path) for path in file.paths] if root else []
     for path in placed + [Path(path) for path in file.system]:
@@ -92,6 +119,7 @@ def find(file: DataFile) -> Path:
         raise ValueError(f"{file.paths[0]} has urls but no sha256; give the digest to check")
     reason = download(file.urls, target, lambda part: _has_digest(part, file))
     if reason is None:
+        _see.get()(file.paths[0], target)
         return target
     if reason.corrupt:
         raise CorruptData(f"{file.paths[0]}: {reason.text}; get it from {file.homepage}")

@@ -150,11 +150,16 @@ def _known(name: str, names: dict[str, str]) -> str:
     return names[name]
 
 
+def _finite(values: np.ndarray) -> bool:
+    """Whether all are finite, also as float32."""
+    return bool((np.abs(values) <= np.finfo(np.float32).max).all())
+
+
 def _numbers(path: Path) -> np.ndarray:
     """A table of finite numbers, `[N, D]` in double precision."""
     with parsing(path.name):
         values = np.loadtxt(io.StringIO(read_text(path)), ndmin=2)
-    if not values.size or not np.isfinite(values).all():
+    if not values.size or not _finite(values):
         raise CorruptData(f"{path.name} has no rows, or numbers that are not finite")
     return values
 
@@ -177,6 +182,6 @@ def _column(column: tuple[str, ...]) -> np.ndarray:
     except ValueError:  # words: not a number in every row
         words = sorted(set(column))
         return np.array([[cell == word for word in words] for cell in column], float)
-    if not np.isfinite(numbers).all():
+    if not _finite(numbers):
         raise CorruptData("a column has numbers that are not finite")
     return numbers

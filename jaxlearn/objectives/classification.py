@@ -28,11 +28,19 @@ def cross_entropy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
         logits: `[batch, classes]`.
         batch: with `"labels"`, int `[batch]`.
 
+    Raises:
+        ValueError: when there is not one label per row of logits.
+
     Example:
         >>> loss, metrics = cross_entropy(jnp.zeros((2, 4)), {"labels": jnp.array([0, 3])})
         >>> bool(jnp.isclose(loss, jnp.log(4)))
         True
     """
+    found, expected = jnp.shape(batch["labels"]), jnp.shape(logits)[:-1]
+    if found != expected:
+        raise ValueError(
+            f"labels must have the shape {expected} of the logits' rows, found {found}"
+        )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"])
     loss = weighted_mean(losses, batch)
     return loss, {"loss": loss, "accuracy": accuracy(logits, batch)}

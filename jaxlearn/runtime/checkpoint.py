@@ -5,7 +5,9 @@
 at any moment leaves the steps before it as they were.
 """
 
+import errno
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -66,7 +68,7 @@ def save(
         raise ValueError(f"keep={keep} leaves nothing to fall back to; use 2 or more")
     draft = folder / f"{step}{DRAFT}"
     try:
-        on_first(lambda: _clear(folder))
+        on_first(lambda: _clear(folder, arrays.space(tree)))
         arrays.write(draft / "arrays", tree)
         about = {"notes": notes or {}, "arrays": arrays.kinds(tree)}
         on_first(lambda: _commit(draft, folder / str(step), about))
@@ -137,10 +139,13 @@ def _set_aside(place: Path) -> None:
     place.rename(aside)
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, space: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"*{DRAFT}"):
         shutil.rmtree(left)
+    # orbax says pages where the disk is full in the midst of its threads
+    if shutil.disk_usage(folder).free < space:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _commit(draft: Path, place: Path, about: dict[str, Any]) -> None:

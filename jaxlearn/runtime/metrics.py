@@ -5,12 +5,11 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
-import numpy as np
-
+from jaxlearn.runtime import events
 from jaxlearn.runtime.workdir import WorkdirError
 
 NAME = "metrics.jsonl"
@@ -21,7 +20,7 @@ class Log(NamedTuple):
     """Open metrics files of a run; both are `None` when nothing is to be written."""
 
     lines: TextIO | None = None
-    events: Any = None
+    events: BinaryIO | None = None
 
     def write(self, rows: list[Row]) -> None:
         """Append the rows as JSON lines with the time; the last one goes to TensorBoard, too.
@@ -31,22 +30,19 @@ class Log(NamedTuple):
         Raises:
             WorkdirError: when the disk is full or not writable.
         """
-        if self.lines is None or not rows:
+        if self.lines is None or self.events is None or not rows:
             return
         now = {"time": round(time.time(), 3)}
-        try:
+        with _writing(self.lines.name):
             self.lines.writelines(json.dumps(_plain(row | now)) + "\n" for row in rows)
             self.lines.flush()
-        except OSError as error:
-            raise WorkdirError(f"{self.lines.name}: {error.strerror}; free some space") from error
-        for name, value in rows[-1].items():
-            if name != "step":
-                self.events.add_scalar(name, float(np.mean(value)), rows[-1]["step"])
+            events.write(self.events, rows[-1])
 
     def sync(self) -> None:
         """Flush to the disk itself, as a checkpoint is about to rely on these lines."""
         if self.lines is not None:
-            os.fsync(self.lines.fileno())
+            with _writing(self.lines.name):
+                os.fsync(self.lines.fileno())
 
 
 @contextmanager
@@ -56,20 +52,32 @@ def open_log(workdir: Path | None, step: int = 0) -> Iterator[Log]:
     Args:
         workdir: the run's folder; `None` writes nothing.
         step: the restored step, 0 for a new run.
+
+    Raises:
+        WorkdirError: when the disk is full or not writable.
     """
     if workdir is None:
         yield Log()
         return
-    from tensorboardX import SummaryWriter  # slow to import, and not needed without a workdir
-
     file = workdir / NAME
-    _cut(file, step)
-    with file.open("a") as lines:
-        events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
-        try:
-            yield Log(lines, events)
-        finally:
-            events.close()
+    with _writing(str(file)):
+        _cut(file, step)
+        streams = file.open("a"), events.begin(workdir / "tensorboard", step)
+    try:
+        yield Log(*streams)
+    finally:
+        for stream in streams:
+            # all was flushed when it was written: what is left could not be, which was said then
+            with suppress(OSError):
+                stream.close()
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkdirError(f"{name}: {error.strerror}; free some space") from error
 
 
 def read(workdir: str | Path, step: float = math.inf) -> list[Row]:

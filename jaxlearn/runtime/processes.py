@@ -11,11 +11,14 @@ from jax.experimental import multihost_utils
 
 from jaxlearn.core.contracts import Batch
 from jaxlearn.data.batches import count, own_slice, take
+from jaxlearn.runtime import roll_call
 
 COORDINATOR = "JAXLEARN_COORDINATOR"
 PROCESSES = "JAXLEARN_PROCESSES"
 PROCESS_ID = "JAXLEARN_PROCESS_ID"
 TIMEOUT = "JAXLEARN_START_TIMEOUT"
+HEARTBEAT = 40
+"""Seconds without a sign of life after which a process counts as dead, and the others end."""
 
 
 def start(environ: Mapping[str, str] | None = None, *, timeout: int | None = None) -> int:
@@ -32,13 +35,16 @@ def start(environ: Mapping[str, str] | None = None, *, timeout: int | None = Non
     Raises:
         ValueError: when only some of the three variables are set, or one is not a number.
 
-    When not all processes came in time, this process says so in one line and exits with status 2.
+    When not all processes came in time, this process says so in one line and exits with status 2;
+    with the three variables the line names those that are missing.
     """
     environ = os.environ if environ is None else environ
     timeout = timeout or _number(environ, TIMEOUT, "300")
     arguments = _explicit(environ)
     if arguments is None and not _launched(environ):
         return 0
+    if arguments:
+        _call_the_roll(**arguments, timeout=timeout)
     # without gloo the CPU backend has no collectives between processes
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     expected = (arguments or {}).get("num_processes", environ.get("SLURM_NTASKS", "all"))
@@ -47,7 +53,11 @@ def start(environ: Mapping[str, str] | None = None, *, timeout: int | None = Non
     watch.daemon = True
     watch.start()
     try:
-        jax.distributed.initialize(**(arguments or {}), initialization_timeout=timeout + 60)
+        jax.distributed.initialize(
+            **(arguments or {}),
+            initialization_timeout=timeout + 60,
+            heartbeat_timeout_seconds=HEARTBEAT,
+        )
     finally:
         watch.cancel()
     return jax.process_index()
@@ -99,14 +109,34 @@ def own_rows(whole: Callable[[int], Batch]) -> Callable[[int], Batch]:
     return at
 
 
+def _call_the_roll(
+    coordinator_address: str, num_processes: int, process_id: int, timeout: int
+) -> None:
+    missing = roll_call.absent(coordinator_address, num_processes, process_id, timeout)
+    if missing == [0] and process_id:
+        _say_late(
+            num_processes, timeout, f"process 0 is not to be reached at {coordinator_address}"
+        )
+        raise SystemExit(2)
+    if missing:
+        names = ", ".join(map(str, missing[:20])) + ", …" * (len(missing) > 20)
+        found = f"{num_processes - len(missing)} came, missing: {names}"
+        _say_late(num_processes, timeout, found)
+        raise SystemExit(2)
+
+
 def _give_up(expected: object, timeout: int) -> None:
+    _say_late(expected, timeout, "not all of them came")
+    # the main thread is inside of jax and hears of nothing
+    os._exit(2)
+
+
+def _say_late(expected: object, timeout: int, found: str) -> None:
     line = (
-        f"start: expected {expected} processes within {timeout} s, not all of them came; "
+        f"start: expected {expected} processes within {timeout} s, {found}; "
         f"start every process, or raise {TIMEOUT}\n"
     )
     os.write(sys.stderr.fileno(), line.encode())
-    # the main thread is inside of jax and hears of nothing
-    os._exit(2)
 
 
 def _explicit(environ: Mapping[str, str]) -> dict | None:

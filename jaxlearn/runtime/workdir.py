@@ -85,8 +85,12 @@ def _acquire(file: Path) -> int:
         if os.fstat(descriptor).st_nlink == 0:  # someone took over between open and lock
             os.close(descriptor)
             continue
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except OSError:  # a full disk; the lock must not outlive the complaint
+            os.close(descriptor)
+            raise
         return descriptor
 
 

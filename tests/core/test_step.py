@@ -81,6 +81,7 @@ def test_the_transform_is_told_the_loss():
         ),
         (lambda b: b | {"labels": jnp.int32(1)}, r"batch\['labels'\] is a scalar"),
         (lambda b: {}, "the batch is empty"),
+        (lambda b: jax.tree.map(lambda leaf: leaf[:0], b), "a batch of 0 examples has no mean"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_refused_in_one_line(change, message):

@@ -16,6 +16,7 @@ from jaxlearn.data.batches import (
     shard,
     steps_per_epoch,
 )
+from jaxlearn.data.splits import random_order
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda p: (max(p), min(p)))
 
@@ -67,6 +68,15 @@ def test_cost_does_not_grow_with_the_step():
 
     seconds(0)
     assert seconds(10**9) < 3 * seconds(10) + 1e-3
+
+
+@pytest.mark.parametrize("step", [0, 10, 10**6, 10**12])
+def test_entering_at_any_step_shuffles_once(step, monkeypatch):
+    drawn = []
+    draw = lambda n, seed, epoch: drawn.append(epoch) or random_order(n, seed, epoch)
+    monkeypatch.setattr("jaxlearn.data.batches.random_order", draw)
+    batches(arrays(20), 5, seed=0)(step)
+    assert drawn == [step // 4]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():

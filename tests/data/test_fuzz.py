@@ -12,22 +12,34 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxlearn.data import CorruptData
+from jaxlearn.data import CorruptData, babi, cifar100, uci
 from jaxlearn.data.archive import read_tar
 from jaxlearn.data.array_pickle import read_array_pickle
 from jaxlearn.data.cifar10 import decode_jpeg, decode_shard, parse_records
+from jaxlearn.data.event_files import read_aedat2, read_aedat3, read_atis
 from jaxlearn.data.graphs import read_graph
 from jaxlearn.data.idx import read_idx
+from jaxlearn.data.llama2c import read_llama2c, read_pieces
 from jaxlearn.data.npz import parse_npy
+from jaxlearn.data.plain_text import token_file
 from jaxlearn.data.planetoid import read_linqs
+from jaxlearn.data.safetensors import read_safetensors
 from jaxlearn.data.spoken_digits import parse_wav
+from jaxlearn.data.text import read_text
+from jaxlearn.data.torch_file import read_torch
+from jaxlearn.data.wordpiece import read_vocabulary
+from jaxlearn.data.xlsx import read_xlsx
+from tests.data import test_babi, test_cifar100, test_torch_file
 from tests.data.test_archive import tar
 from tests.data.test_cifar10 import jpeg, records, shard
+from tests.data.test_event_cameras import aedat2, atis, packet, some_events
 from tests.data.test_graphs import example
 from tests.data.test_idx import idx
+from tests.data.test_llama2c import checkpoint, tokenizer
 from tests.data.test_npz import npy, npz
 from tests.data.test_planetoid import CITES, CONTENT
 from tests.data.test_spoken_digits import wav
+from tests.data.test_vowels import made_rows, vowel_book
 
 IMAGES = idx(np.arange(12, dtype=np.uint8).reshape(3, 4))
 MATRIX = sp.csr_matrix(np.eye(3, dtype=np.float32))
@@ -35,8 +47,19 @@ PICKLED = {"a": np.arange(4), "m": MATRIX, "g": {0: [1, 2], 1: [0]}}
 NOISE = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
 
 
+EVENTS = some_events(6)
+HEADER = b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+TENSOR = test_torch_file.Tensor("Float", "0", 12, 0, (3, 4), (4, 1))
+
+
 def whole(path):
     return path.read_bytes()
+
+
+def table(path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uci, "find", lambda file: path)
+        return uci.uci_classification("ecoli")
 
 
 PARSERS = {
@@ -55,6 +78,20 @@ PARSERS = {
     "content": (CONTENT.encode(), lambda path: read_linqs(path, path.with_name("cites"))),
     "cites": (CITES.encode(), lambda path: read_linqs(path.with_name("content"), path)),
     "wav": (wav(np.arange(8)), lambda path: parse_wav(whole(path), "a")),
+    "records 100": (test_cifar100.records(1), lambda p: cifar100.parse_records(whole(p), "a")),
+    "atis": (atis(EVENTS), lambda path: read_atis(whole(path))),
+    "aedat 2": (aedat2(EVENTS), lambda path: read_aedat2(whole(path))),
+    "aedat 3": (b"#!END-HEADER\r\n" + packet(EVENTS), lambda path: read_aedat3(whole(path))),
+    "llama2c": (checkpoint(), read_llama2c),
+    "pieces": (tokenizer([b"<unk>", b"ab"], [0.0, -1.5]), lambda path: read_pieces(path, 2)),
+    "safetensors": (len(HEADER).to_bytes(8, "little") + HEADER + bytes(8), read_safetensors),
+    "torch": (test_torch_file.saved({"w": TENSOR}, {"0": test_torch_file.NUMBERS}), read_torch),
+    "workbook": (vowel_book(made_rows(1)[:3]), read_xlsx),
+    "table": (b"A, 1.5,'-1'\nB,2,'1'\n\nA,3,'1'\n", table),
+    "stories": (test_babi.TEXT.encode(), lambda path: babi.parse(read_text(path))),
+    "text gz": (gzip.compress("naïve".encode()), read_text),
+    "vocabulary": (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", read_vocabulary),
+    "tokens": (npy(np.arange(24)), lambda path: token_file(str(path))),
 }
 
 

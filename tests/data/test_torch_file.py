@@ -57,23 +57,30 @@ class Writer(pickle.Pickler):
         return obj.identity if isinstance(obj, Storage) else None
 
 
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """`write(value, storages) -> path`."""
-    monkeypatch.setitem(sys.modules, "torch", TORCH)
-    monkeypatch.setitem(sys.modules, "torch._utils", UTILS)
-
-    def made(value, storages, program=None, extra=None):
-        stream = io.BytesIO()
-        if program is None:
+def saved(value, storages, program=None, extra=None) -> bytes:
+    """A file of these tensors, with another pickle or more entries where given."""
+    stream, whole = io.BytesIO(), io.BytesIO()
+    if program is None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "torch", TORCH)
+            patch.setitem(sys.modules, "torch._utils", UTILS)
             Writer(stream, protocol=2).dump(value)
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("model/data.pkl", stream.getvalue() if program is None else program)
+        for key, numbers in storages.items():
+            archive.writestr(f"model/data/{key}", numbers.tobytes())
+        for entry, raw in (extra or {}).items():
+            archive.writestr(entry, raw)
+    return whole.getvalue()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(value, storages) -> path`."""
+
+    def made(*arguments, **more):
         path = tmp_path / "model.pt"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("model/data.pkl", stream.getvalue() if program is None else program)
-            for key, numbers in storages.items():
-                archive.writestr(f"model/data/{key}", numbers.tobytes())
-            for entry, raw in (extra or {}).items():
-                archive.writestr(entry, raw)
+        path.write_bytes(saved(*arguments, **more))
         return path
 
     return made

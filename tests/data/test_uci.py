@@ -43,6 +43,7 @@ def test_regression_columns_and_splits(root):
     [
         ("data", b"1 2 3\n4 5\n", "damaged"),
         ("data", b"1 2 nan\n", "not finite"),
+        ("data", b"1 2 1e39\n", "not finite"),
         ("index_features", b"0\n9\n", "from 0 to 2"),
         ("index_features", b"0\n0\n", "twice"),
         ("index_target", b"1\n2\n", "2 target columns"),

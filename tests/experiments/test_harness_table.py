@@ -13,6 +13,7 @@ import pytest
 from experiments.harness import Claim, Measured, Row, experiment, runs, store
 from experiments.harness import table as tables
 from jaxlearn.runtime import Diverged, locked
+from tests import disk
 
 
 def closed_form(learning_rate, steps, seeds):
@@ -191,6 +192,20 @@ def test_full_disk_exits_2_without_a_partial_result(harness, monkeypatch):
     assert err.splitlines()[-1] == "error: [Errno 28] No space left on device"
     assert list(harness.home.glob("**/result.json")) == []
     assert list(harness.home.glob("**/.*")) == []
+
+
+def test_read_only_workdir_exits_2_and_keeps_what_there_is(harness):
+    with disk.small(harness.workdir) as workdir:
+        (workdir / "tiny-quadratic").mkdir()
+        assert harness("table", "tiny-quadratic", "--seeds", "1")[0] == 0
+        disk.read_only(workdir)
+        before = disk.contents(workdir)
+        status, out, err = harness("table", "tiny-quadratic")
+        assert (status, out) == (2, "")
+        (line,) = err.splitlines()
+        assert line.startswith("error: ")
+        assert line.endswith("Read-only file system; choose a workdir to write to")
+        assert disk.contents(workdir) == before
 
 
 def test_workdir_that_is_a_file_exits_2(harness, tmp_path, capsys):

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxlearn_kernels.quadratic import Branch, quadratic
 
+from .residual import residual
+
 FORMS = {"full": "rgb", "compact": "rb", "product": "rg"}
 
 
@@ -52,12 +54,12 @@ def run(implementation, x, branches, dy, *, recompute: bool = False):
 
 
 def furthest(found, expected) -> float:
-    """The largest difference over the largest expected number, worst leaf."""
+    """The residual over the largest expected number, worst leaf."""
 
     def of_leaf(a, b):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         assert a.shape == b.shape
-        return np.abs(a - b).max() / np.abs(b).max()
+        return residual(a, b) / np.abs(b).max()
 
     leaves = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
     return max(of_leaf(a, b) for a, b in leaves)

@@ -9,6 +9,8 @@ import numpy as np
 from hypothesis import strategies
 from jaxlearn_kernels.spmm import Epilogue, Sparse, from_coordinates, spmm
 
+from .residual import residual
+
 ROWS, COLUMNS, ENTRIES, WIDTH = 150, 20, 320, 12
 """One static size for all random graphs, so that they share their compilations."""
 
@@ -142,6 +144,7 @@ def agree(found, expected, tolerance: float, message: str = "") -> None:
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         atol = tolerance * max(1.0, np.abs(b).max(initial=0))
         np.testing.assert_allclose(a, b, atol=atol, err_msg=f"{name} {message}")
+        assert residual(a, b) <= atol, f"{name} {message}"
 
 
 def against_oracle(entries, implementation, options, tolerance, dtype=jnp.float32, seed=0) -> None:

@@ -11,6 +11,7 @@ from jaxlearn_kernels.lif import Neuron, lif, pallas_tpu
 from jaxlearn_kernels.lif.shapes import ODD
 
 from . import combos
+from .residual import residual
 
 HARD = Neuron(reset="hard")
 TOLERANCE = {jnp.float32: 2e-5, jnp.bfloat16: 1e-2}
@@ -26,6 +27,7 @@ def agree(neuron, implementations, shape, dtype, seed=0):
         for name, a, b in zip(("gx", "gv0"), found[2:], expected[2:], strict=True):
             scale = 1 + np.abs(b).max()
             np.testing.assert_allclose(a, b, atol=TOLERANCE[dtype] * scale, err_msg=name)
+            assert residual(a, b) <= TOLERANCE[dtype] * scale, name
 
 
 @pytest.mark.parametrize("index", range(len(ODD)), ids=lambda i: ODD[i].name)

@@ -9,6 +9,8 @@ import numpy as np
 from jaxlearn_kernels.wkv import WkvState, wkv
 from jaxlearn_kernels.wkv.shapes import Shape
 
+from .residual import residual
+
 IMPLEMENTATIONS = ("reference", "scan", "interpret", "interpret_gpu")
 KERNELS = ("scan", "interpret", "interpret_gpu")
 
@@ -129,3 +131,4 @@ def compare(found, expected, tolerance: float) -> None:
         assert a.shape == b.shape, name
         scale = max(1.0, np.abs(b).max(initial=0))
         np.testing.assert_allclose(a, b, atol=tolerance * scale, rtol=0, err_msg=name)
+        assert residual(a, b) <= tolerance * scale, name

@@ -1,5 +1,6 @@
 import errno
 import io
+import itertools
 import json
 import os
 
@@ -62,6 +63,20 @@ def test_tensorboard_gets_the_last_row_of_each_chunk(tmp_path):
     assert found == [(2, "loss", 1.0), (4, "loss", 1.5)]
 
 
+@pytest.mark.parametrize("tick", [0, -3600])
+def test_no_clock_takes_events_away(tmp_path, monkeypatch, tick):
+    """It stands still, as for two runs within a second, or is set back all the time."""
+    times = itertools.count(2_000_000_000.0, tick)
+    monkeypatch.setattr(metrics.time, "time", lambda: next(times))
+    for step in (0, 2):
+        with metrics.open_log(tmp_path, step) as log:
+            log.write(rows(step + 1))
+            log.write(rows(step + 2))
+    found = [(e.step, v.simple_value) for e in events(tmp_path) for v in e.summary.value]
+    assert sorted(found) == [(step, step / 2) for step in (1, 2, 3, 4)]
+    assert metrics.read(tmp_path) == rows(1, 2, 3, 4)
+
+
 def test_a_full_disk_is_one_line(tmp_path):
     class Full(io.StringIO):
         name = "metrics.jsonl"
@@ -71,5 +86,5 @@ def test_a_full_disk_is_one_line(tmp_path):
 
     message = r"metrics.jsonl: No space left on device; free some space"
     with pytest.raises(WorkdirError, match=message) as error:
-        metrics.Log(Full(), None).write(rows(1))
+        metrics.Log(Full(), io.BytesIO()).write(rows(1))
     assert "\n" not in str(error.value)

@@ -1,13 +1,27 @@
 """However a run is interrupted, called again it ends with the same bits and the same metrics."""
 
+import itertools
+import json
+import re
 import signal
 import time
+from collections import Counter
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.runtime import Diverged, checkpoint, fit, locked, metrics
+from jaxlearn.runtime import (
+    CheckpointError,
+    Diverged,
+    WorkdirError,
+    checkpoint,
+    fit,
+    locked,
+    metrics,
+    progress,
+)
+from tests import disk
 from tests.runtime import launch, toy
 
 
@@ -129,6 +143,53 @@ def test_a_state_with_broken_parameters_is_never_saved(tmp_path):
     assert checkpoint.steps(tmp_path / "checkpoints") == [10, 15]
 
 
+@pytest.mark.parametrize("leave", [0, 4096, 40_000])
+def test_a_full_disk_ends_the_run_and_space_continues_it(tmp_path, capfd, leave):
+    straight = run(tmp_path / "straight")
+    with disk.small(tmp_path / "disk", "2m") as folder:
+        with pytest.raises(Interrupted):
+            run(folder, callbacks=[interrupt(13)])
+        before = disk.contents(folder / "checkpoints")
+        filler = disk.fill(folder, leave)
+        with pytest.raises((CheckpointError, WorkdirError), match=r"(?i)no space left") as error:
+            run(folder)
+        assert "\n" not in str(error.value)
+        assert capfd.readouterr().err == ""
+        assert disk.contents(folder / "checkpoints") == before
+        filler.unlink()
+        again = run(folder)
+        assert toy.bits((again.state, again.best)) == toy.bits((straight.state, straight.best))
+        assert metrics.read(folder) == straight.history
+
+
+def test_a_read_only_workdir_is_one_line_and_stays_as_it_was(tmp_path):
+    with disk.small(tmp_path / "disk", "2m") as folder:
+        run(folder, steps=10)
+        disk.read_only(folder)
+        before = disk.contents(folder)
+        with pytest.raises(WorkdirError, match=r"Read-only file system; choose a workdir") as error:
+            run(folder)
+        assert "\n" not in str(error.value)
+        assert disk.contents(folder) == before
+
+
+def test_a_clock_set_back_all_the_time_loses_and_doubles_nothing(tmp_path, monkeypatch, capsys):
+    straight = run(tmp_path / "straight")
+    hours = itertools.count()
+    monkeypatch.setattr(time, "time", lambda: 2e9 - 3600 * next(hours))
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    for end in (8, 16):
+        with pytest.raises(Interrupted):
+            run(tmp_path / "cut", callbacks=[interrupt(end)])
+    again = run(tmp_path / "cut", progress=True)
+    assert toy.bits((again.state, again.best)) == toy.bits((straight.state, straight.best))
+    assert again.history == metrics.read(tmp_path / "cut") == straight.history
+    shown = [line for line in capsys.readouterr().err.splitlines() if "steps/s" in line]
+    assert shown
+    # the first chunk has no rate yet
+    assert all(re.match(r"\d+/30  \d+\.\d steps/s  (\?|0:0\d) left  loss ", line) for line in shown)
+
+
 SHORT = 300
 """Steps of a run that three kills, or one signal, do not see the end of."""
 LONG = 1000
@@ -150,47 +211,85 @@ def long(tmp_path_factory):
 
 
 def until_compiled(process):
+    """What the process says until its program is compiled."""
+    said = ""
     for line in process.stderr:
+        said += line
         if "compiled in" in line:
-            return
+            return said
     raise AssertionError("the worker ended before its first step")
 
 
-def kill_and_resume(folder, kills, seed, steps=SHORT):
-    rng = np.random.default_rng(seed)
-    for _ in range(kills):
-        process = launch.worker(folder, steps, 4)
+def until_saving(process, folder):
+    while process.poll() is None and not drafts(folder):
+        time.sleep(0.001)
+
+
+def cache(folder):
+    """What has every program of a worker kept for the next one."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def drafts(folder):
+    return list((folder / "checkpoints").glob("*.draft"))
+
+
+def kill_and_resume(folder, kills, seed, steps, save_every):
+    """Kill at a random moment and within a save, in turn; some saves have to be cut off."""
+    rng, cut = np.random.default_rng(seed), 0
+    for number in range(kills):
+        process = launch.worker(folder, steps, save_every, **cache(folder))
         until_compiled(process)
-        time.sleep(float(rng.uniform(0, 0.8)))
+        if number % 2:
+            time.sleep(float(rng.uniform(0, 0.8)))
+        else:
+            until_saving(process, folder)
         process.kill()
         process.communicate()
-    return launch.result(launch.worker(folder, steps, 4))
+        cut += bool(drafts(folder))
+    assert cut
+    return launch.result(launch.worker(folder, steps, save_every, **cache(folder)))
 
 
 def test_killed_at_random_moments(tmp_path, straight):
-    assert kill_and_resume(tmp_path, 3, seed=1) == straight[0]
+    assert kill_and_resume(tmp_path, 3, 1, SHORT, 12) == straight[0]
     assert metrics.read(tmp_path) == straight[1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_many_random_moments(tmp_path, long, seed):
-    assert kill_and_resume(tmp_path, 10, seed, LONG) == long[0]
+    assert kill_and_resume(tmp_path, 10, seed, LONG, 4) == long[0]
     assert metrics.read(tmp_path) == long[1]
 
 
-def test_sigterm_saves_and_exits_143(tmp_path, straight):
-    process = launch.worker(tmp_path, SHORT, SHORT)
-    until_compiled(process)
+def compiled(log):
+    """How often XLA compiled each program, by JAX's log: what the cache had is not compiled."""
+    ready = Counter(re.findall(r"Finished XLA compilation of jit\((\S+)\) in", log))
+    return ready - Counter(re.findall(r"Persistent compilation cache hit for 'jit_(\w+)'", log))
+
+
+def test_sigterm_saves_and_exits_143_and_resuming_compiles_nothing(tmp_path, straight):
+    environ = cache(tmp_path) | {"JAX_LOG_COMPILES": "1"}
+    process = launch.worker(tmp_path, SHORT, SHORT, **environ)
+    said = until_compiled(process)
     process.send_signal(signal.SIGTERM)
     begin = time.monotonic()
-    process.communicate(timeout=60)
+    said += process.communicate(timeout=60)[1]
     assert process.returncode == 143
     assert time.monotonic() - begin < 20
     (step,) = checkpoint.steps(tmp_path / "checkpoints")
     assert 0 < step < SHORT
-    assert launch.result(launch.worker(tmp_path, SHORT, SHORT)) == straight[0]
+    assert compiled(said)["device_loop"] == 1
+    resumed = launch.worker(tmp_path, SHORT, SHORT, **environ)
+    out, said = resumed.communicate(timeout=120)
+    assert json.loads(out) == straight[0]
     assert metrics.read(tmp_path) == straight[1]
+    assert "cache hit for 'jit_device_loop'" in said
+    assert "device_loop" not in compiled(said)
 
 
 def test_a_second_worker_is_refused(tmp_path):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from jaxlearn.runtime import fit, termination
+from jaxlearn.runtime import checkpoint, fit, termination
 from tests.runtime import toy
 
 
@@ -30,6 +30,46 @@ def test_the_second_sigterm_exits_at_once():
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, timeout=50)
     assert done.returncode == 143
+
+
+TWICE = """
+import os, signal, sys
+from jaxlearn.runtime import arrays, fit
+from tests.runtime.test_signals import SETTINGS, toy
+
+write = arrays.write
+
+
+def terminated_again(folder, tree):
+    write(folder, tree)
+    if folder.parent.name == "25.draft":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def callback(at, state, row):
+    if at == 20:
+        print(*[leaf.hex() for leaf in toy.bits(state)], sep=",")
+    if at == 25:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+arrays.write = terminated_again
+fit(toy.step, toy.state(), toy.batches, workdir=sys.argv[1], callbacks=[callback], **SETTINGS)
+"""
+SETTINGS = {"steps": 60, "chunk": 5, "save_every": 20, "progress": False}
+
+
+def test_a_second_sigterm_within_the_save_loses_nothing_committed(tmp_path):
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", TWICE, str(tmp_path)]
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, timeout=100)
+    assert done.returncode == 143
+    assert (tmp_path / "checkpoints" / "25.draft").is_dir()
+    saved = checkpoint.restore(tmp_path / "checkpoints", lambda notes: {"state": toy.state()})
+    assert saved.step == 20
+    assert [leaf.hex() for leaf in toy.bits(saved.tree)] == done.stdout.strip().split(",")
+    again = fit(toy.step, toy.state(), toy.batches, workdir=tmp_path, **SETTINGS)
+    assert [row["step"] for row in again.history] == list(range(1, 61))
 
 
 def test_outside_of_the_main_thread_it_is_never_set():
