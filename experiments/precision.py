@@ -39,7 +39,10 @@ from jaxlearn.rules.backprop import backprop
 from jaxlearn.rules.sltt import sltt
 from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
-METHODS = ("backprop", "AugLocal", "SLTT")
+Method = Literal["backprop", "AugLocal", "SLTT"]
+Compute = Literal["float32", "bfloat16"]
+METHODS: tuple[Method, ...] = ("backprop", "AugLocal", "SLTT")
+TYPES: tuple[Compute, ...] = ("float32", "bfloat16")
 SIDES = {"digits": 8, "mnist": 28}
 
 
@@ -52,8 +55,8 @@ class Config:
     cost_layers: hidden layers of the step whose temporaries are read from the compiler; 0 skips it.
     """
 
-    method: Literal["backprop", "AugLocal", "SLTT"] = "backprop"
-    compute: Literal["float32", "bfloat16"] = "float32"
+    method: Method = "backprop"
+    compute: Compute = "float32"
     layers: int = 4
     width: int = 256
     T: int = 4
@@ -70,8 +73,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method={self.method!r} is none of {METHODS}")
-        if self.compute not in ("float32", "bfloat16"):
-            raise ValueError(f"compute={self.compute!r} is neither 'float32' nor 'bfloat16'")
+        if self.compute not in TYPES:
+            raise ValueError(f"compute={self.compute!r} is none of {TYPES}")
         if self.dataset not in SIDES:
             raise ValueError(f"dataset={self.dataset!r} is none of {[*SIDES]}")
         for name in ("layers", "width", "T", "batch", "cost_width", "cost_batch"):
@@ -91,7 +94,7 @@ def rows(preset: Config) -> list[Row]:
     """Every rule in both types."""
     return [
         Row(f"{method}, {compute}", replace(preset, method=method, compute=compute))
-        for method, compute in product(METHODS, ("float32", "bfloat16"))
+        for method, compute in product(METHODS, TYPES)
     ]
 
 
@@ -115,19 +118,24 @@ def rule_of(config: Config, layers: int, width: int) -> Rule:
     return auglocal(blocks, readout, 1, head)
 
 
+def transform_of(config: Config, steps: int) -> optax.GradientTransformation:
+    """Adam, its rate falling to zero along half a cosine, so that the end is not left to chance."""
+    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
+
+
 def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str, float]]:
     """Train all seeds together; read the temporaries of a larger step from the TPU compiler."""
     data = load(config.dataset, train=config.train, test=config.test)
     rule = rule_of(config, config.layers, config.width)
     streams = [batches(data.train, config.batch, seed=seed) for seed in seeds]
-    tx = lambda key: optax.adam(config.learning_rate)
-    states, step = over_seeds(rule, tx, seeds, streams[0](0))
+    steps = steps_of(config.duration, streams[0].steps_per_epoch)
+    states, step = over_seeds(rule, lambda key: transform_of(config, steps), seeds, streams[0](0))
     fitted = fit(
         step,
         states,
         own_rows(stacked(streams)),
         mesh=every_device(),
-        steps=steps_of(config.duration, streams[0].steps_per_epoch),
+        steps=steps,
         chunk=50,
         workdir=run.folder(seeds),
         config=asdict(config),
@@ -157,7 +165,7 @@ def costs(config: Config) -> dict[str, float]:
 def _program(config: Config, layers: int, width: int, size: int) -> Program:
     side = SIDES[config.dataset]
     batch = labelled(size, (side, side, 1))
-    return abstract(rule_of(config, layers, width), optax.adam(config.learning_rate), batch)
+    return abstract(rule_of(config, layers, width), transform_of(config, 1000), batch)
 
 
 def program(config: Config) -> Program:
@@ -167,7 +175,7 @@ def program(config: Config) -> Program:
 
 
 def claims(measured: Measured) -> list[Claim]:
-    """The same accuracy, in less memory."""
+    """The same accuracy, and less memory where activations are kept (fixed after a pilot)."""
     found = []
     for method in METHODS:
         wide, narrow = f"{method}, float32", f"{method}, bfloat16"
@@ -176,18 +184,18 @@ def claims(measured: Measured) -> list[Claim]:
         found.append(
             Claim(
                 f"{method.lower()}-as-accurate",
-                f"{method} in bfloat16 is within 0.5 points of itself in float32",
-                abs(measured.gap(narrow, wide, "accuracy")) <= 0.5,
+                f"{method} in bfloat16 is within 0.3 points of itself in float32",
+                abs(measured.gap(narrow, wide, "accuracy")) <= 0.3,
                 f"{measured.show(narrow, 'accuracy')}, {measured.show(wide, 'accuracy')}",
             )
         )
-        if "tpu_mb" in measured.rows[wide]:
+        if method == "backprop" and "tpu_mb" in measured.rows[wide]:
             share = measured.mean(narrow, "tpu_mb") / measured.mean(wide, "tpu_mb")
             found.append(
                 Claim(
                     f"{method.lower()}-smaller",
-                    f"a TPU step of {method} has at most two thirds of the temporaries in bfloat16",
-                    share <= 2 / 3,
+                    f"a TPU step of {method} has at most half of the temporaries in bfloat16",
+                    share <= 1 / 2,
                     f"{share:.2f} of {measured.show(wide, 'tpu_mb')} MB",
                 )
             )
@@ -201,7 +209,7 @@ def figure(table: Mapping[str, Any]) -> Any:
     found = {row["name"]: row["metrics"]["accuracy"] for row in table["rows"]}
     drawing = Figure(figsize=(6, 3.2), layout="constrained")
     axes = drawing.add_subplot()
-    for shift, compute in ((-0.2, "float32"), (0.2, "bfloat16")):
+    for shift, compute in zip((-0.2, 0.2), TYPES, strict=True):
         cells = [found[f"{method}, {compute}"] for method in METHODS]
         axes.bar(
             [i + shift for i in range(len(METHODS))],

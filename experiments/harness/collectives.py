@@ -28,7 +28,8 @@ def sizes(hlo: str) -> dict[str, int]:
 
 def _found(hlo: str, name: str) -> list[tuple[str, str]]:
     """The result type of every such collective, and `-start` where it is asynchronous."""
-    return re.findall(rf"= (\(?[^=\n]*[\]\)}}]) {name}(-start)?\(", hlo)
+    plain = re.sub(r"/\*.*?\*/", "", hlo)  # long tuples number their entries
+    return re.findall(rf"= (\(?[^=\n]*[\]\)}}]) {name}(-start)?\(", plain)
 
 
 def _result(kind: str, start: str) -> int:

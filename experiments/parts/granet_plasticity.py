@@ -9,8 +9,8 @@ import optax
 
 from jaxlearn.core import Batch, Rule, TrainState, make_step
 from jaxlearn.procedures.plasticity import kept_by_both, pruned, regrown
-from jaxlearn.procedures.rewinding import over, started, subnetwork
-from jaxlearn.procedures.seeds import seed_of
+from jaxlearn.procedures.rewinding import started, subnetwork
+from jaxlearn.procedures.seeds import batch_axes, seed_of
 from jaxlearn.runtime import fit
 from jaxlearn.transforms.sparsity import seed_axes
 from jaxlearn.transforms.sparsity.prunable import Masks, apply
@@ -50,7 +50,9 @@ def plasticity_study(
     begin = lambda state: started(tx, state._replace(opt_state=tx.init(state.params)))
     axes, whole = (seed_axes(state) for state in (checkpoint, begin(seed_of(checkpoint, 0))))
     dense = jax.vmap(begin, (axes,), whole)(checkpoint)
-    step = jax.vmap(make_step(rule, tx), (whole, 0), (whole, 0))
+    batch = feed(int(checkpoint.step))
+    each = batch_axes(batch)
+    step = jax.vmap(make_step(rule, tx), (whole, each), (whole, 0))
     before, found = accuracies(checkpoint), {}
 
     def recovery(name: str, state: TrainState) -> list[float]:
@@ -59,10 +61,10 @@ def plasticity_study(
         return [now - was for now, was in zip(accuracies(end), before, strict=True)]
 
     found["dense"] = recovery("dense", dense)
-    batch = feed(int(checkpoint.step))
     for ratio in ratios:
         for kind in KINDS:
-            cut = over(partial(_cut, rule, tx, kind, ratio), dense, True)(dense, batch)
+            make = partial(_cut, rule, tx, kind, ratio)
+            cut = jax.vmap(make, (whole, each), whole)(dense, batch)
             name = f"{kind} {100 * ratio:g} %"
             found[name] = recovery(name, cut)
     return [{name: values[i] for name, values in found.items()} for i in range(len(before))]

@@ -65,8 +65,7 @@ def over_seeds(
     axes = seed_axes(jax.eval_shape(make, keys[0]))
     states = jax.jit(jax.vmap(make, out_axes=axes))(keys)
     step = around(make_step(rule, tx(jax.random.key(0))))  # once drawn, masks are in the state
-    seeded = {name: _seed_axis(name) for name in batch}
-    return states, jax.vmap(step, (axes, seeded), (axes, 0))
+    return states, jax.vmap(step, (axes, batch_axes(batch)), (axes, 0))
 
 
 def seed_of(states: TrainState, position: int) -> TrainState:
@@ -95,6 +94,16 @@ def stacked(streams: Sequence[Callable[[int], Batch]]) -> Callable[[int], Batch]
         return {name: joined(name) for name in each[0]}
 
     return at
+
+
+def batch_axes(batch: Batch) -> dict[str, int]:
+    """The axis of the seeds in each entry of what `stacked` makes, for `jax.vmap`.
+
+    Example:
+        >>> batch_axes({"inputs": 0, "labels": 0, "context": 0})
+        {'inputs': 1, 'labels': 1, 'context': 0}
+    """
+    return {name: _seed_axis(name) for name in batch}
 
 
 def _seed_axis(name: str) -> int:

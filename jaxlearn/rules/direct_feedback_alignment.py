@@ -131,6 +131,6 @@ def examples() -> dict[str, Rule]:
     from jaxlearn.models.tiny import tiny_blocks, tiny_head
 
     return {
-        "dfa": direct_feedback_alignment(tiny_blocks(), tiny_head()),
+        "dfa": direct_feedback_alignment(tiny_blocks(), tiny_head(), scale=0.2),
         "sdfa": direct_feedback_alignment(tiny_blocks(), tiny_head(), signs=True, scale=0.03),
     }

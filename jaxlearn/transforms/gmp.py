@@ -75,6 +75,6 @@ def examples() -> dict[str, optax.GradientTransformation]:
     """Both scopes at toy size, some weights of every leaf kept (see `granet.examples`)."""
     toy = {"final_density": 0.3, "interval": 2, "stop": 8, "min_per_leaf": 12}
     return {
-        "gmp": gmp(optax.sgd(0.1, 0.9), **toy),
+        "gmp": gmp(optax.sgd(0.02, 0.9), **toy),
         "gmp-uniform": gmp(optax.adam(1e-2), scope="uniform", **toy),
     }

@@ -216,6 +216,6 @@ def examples() -> dict[str, optax.GradientTransformation]:
     key = jax.random.key(0)
     return {
         "noise": noisy(optax.adam(1e-2), 1e-3, key, clip=10.0),
-        "noise-constant": noisy(optax.sgd(0.1, 0.9), 1e-5, key, gamma=0.0),
-        "noise-optax": optax.chain(gradient_noise(1e-4, key, compat="optax"), optax.sgd(0.1, 0.9)),
+        "noise-constant": noisy(optax.sgd(0.02, 0.9), 1e-5, key, gamma=0.0),
+        "noise-optax": optax.chain(gradient_noise(1e-4, key, compat="optax"), optax.sgd(0.02, 0.9)),
     }

@@ -132,10 +132,10 @@ def examples() -> dict[str, optax.GradientTransformation]:
     toy = {"final_density": 0.3, "total_steps": 16, "interval": 2, "min_per_leaf": 12}
     key = jax.random.key(0)
     return {
-        "granet-0": granet(optax.sgd(0.1, 0.9, nesterov=True), **toy),
+        "granet-0": granet(optax.sgd(0.02, 0.9, nesterov=True), **toy),
         "granet-0.5": granet(optax.adam(1e-2), initial_density=0.5, key=key, **toy),
-        "granet-uniform": granet(optax.sgd(0.1, 0.9), scope="uniform", **toy),
+        "granet-uniform": granet(optax.sgd(0.02, 0.9), scope="uniform", **toy),
         "granet-momentum": granet(
-            optax.sgd(0.1, 0.9), growth="momentum", removal="set", key=key, **toy
+            optax.sgd(0.02, 0.9), growth="momentum", removal="set", key=key, **toy
         ),
     }

@@ -58,4 +58,4 @@ def in_turn(
 
 def examples() -> dict[str, optax.GradientTransformation]:
     """Biases after everything else."""
-    return {"in-turn": in_turn(optax.sgd(0.1), lambda path: int(path.endswith("bias")), 2, 15)}
+    return {"in-turn": in_turn(optax.sgd(0.03), lambda path: int(path.endswith("bias")), 2, 15)}

@@ -85,5 +85,5 @@ def prune_at_init(
 
 def examples() -> dict[str, optax.GradientTransformation]:
     """By magnitude and at random, layer by layer; the other scores belong to a network."""
-    tx = lambda score: prune_at_init(optax.sgd(0.1, 0.9), score, density=0.4, share="erk")
+    tx = lambda score: prune_at_init(optax.sgd(0.02, 0.9), score, density=0.4, share="erk")
     return {"magnitude-at-init": tx(magnitude), "random-at-init": tx(random(jax.random.key(0)))}

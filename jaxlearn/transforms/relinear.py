@@ -227,7 +227,7 @@ def _checked(name: str, g: float, b: float | None) -> PerGroup:
 
 def examples() -> dict[str, optax.GradientTransformation]:
     """Shrunk gradients, the three kinds of shrunk weights, and the penalties, at toy size."""
-    sgd = lambda: optax.sgd(0.1, 0.9)
+    sgd = lambda: optax.sgd(0.02, 0.9)
     return {
         "relinear-sg": optax.chain(sgd(), shrink_gradients(1e-2, 1e-3)),
         "relinear-sw-scale": optax.chain(sgd(), shrink_weights(0.9, 0.5)),

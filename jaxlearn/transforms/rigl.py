@@ -106,6 +106,6 @@ def examples() -> dict[str, optax.GradientTransformation]:
     """RigL and RigL-ITOP at toy size."""
     key = jax.random.key(0)
     return {
-        "rigl": rigl(optax.sgd(0.1, 0.9), density=0.4, key=key, stop=12, interval=3),
+        "rigl": rigl(optax.sgd(0.02, 0.9), density=0.4, key=key, stop=12, interval=3),
         "rigl-itop": rigl_itop(optax.adam(1e-2), density=0.4, key=key, total_steps=16, interval=3),
     }

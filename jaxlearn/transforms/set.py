@@ -75,6 +75,6 @@ def examples() -> dict[str, optax.GradientTransformation]:
     """SET at toy size."""
     toy = {"density": 0.4, "key": jax.random.key(0), "stop": 12, "interval": 3}
     return {
-        "set": sparse_evolutionary(optax.sgd(0.1, 0.9), **toy),
-        "set-by-sign": sparse_evolutionary(optax.sgd(0.1, 0.9), removal="set", **toy),
+        "set": sparse_evolutionary(optax.sgd(0.02, 0.9), **toy),
+        "set-by-sign": sparse_evolutionary(optax.sgd(0.02, 0.9), removal="set", **toy),
     }

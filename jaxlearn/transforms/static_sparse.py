@@ -47,7 +47,7 @@ def examples() -> dict[str, optax.GradientTransformation]:
     key = jax.random.key(0)
     return {
         f"static-{name}": static_sparse(
-            optax.sgd(0.1, 0.9), density=0.4, key=key, distribution=name
+            optax.sgd(0.02, 0.9), density=0.4, key=key, distribution=name
         )
         for name in ("erk", "er", "uniform")
     }

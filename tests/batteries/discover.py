@@ -35,7 +35,7 @@ def examples(room: ModuleType, hook: str = "examples", **options: bool) -> dict[
 
 RULES = examples(rules)
 PARAMETRIZATIONS = examples(parametrizations)
-TRANSFORMS = {"sgd": optax.sgd(0.1), "adam": optax.adam(1e-2)} | examples(transforms)
+TRANSFORMS = {"sgd": optax.sgd(0.03), "adam": optax.adam(1e-2)} | examples(transforms)
 MODELS = examples(models)
 NEURONS = examples(models, "neuron_examples")
 """Pairs of layers, for one step and for all steps at once."""

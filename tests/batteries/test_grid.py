@@ -41,7 +41,7 @@ def sample(size: int, seed: int = 0) -> list[tuple[str, str, str]]:
 
 SAMPLE = sample(10)
 BATCH = tiny_batch()
-STEPS = 60
+STEPS = 100
 """Rules with fixed feedback first turn their weights towards it; their loss may rise meanwhile."""
 
 

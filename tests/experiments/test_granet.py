@@ -4,9 +4,16 @@ from dataclasses import replace
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from experiments.granet import AT_INIT, METHODS, PARITY, PRESETS, VARIANTS, Config, rows, transform
+from experiments.parts.granet_plasticity import KINDS, plasticity_study
+from jaxlearn.models.tiny import tiny_batch, tiny_stack
+from jaxlearn.objectives import cross_entropy
+from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
+from jaxlearn.rules import backprop
+from jaxlearn.runtime import fit
 from jaxlearn.transforms.sparsity import density, masks
 
 SMOKE = PRESETS["smoke"]
@@ -34,3 +41,26 @@ def test_refuses_a_study_without_a_checkpoint():
         Config(method="plasticity")
     with pytest.raises(ValueError, match="prune_at needs method='dense', found 'gmp'"):
         Config(method="gmp", prune_at=0.5)
+
+
+def test_the_study_of_plasticity_trains_every_seed_on_from_its_own_network(tmp_path):
+    rule, tx = backprop(tiny_stack(), cross_entropy), optax.sgd(0.05, 0.9)
+    feed = stacked([lambda at, s=s: tiny_batch(16, seed=10 * at + s) for s in (0, 1)])
+    state, step = over_seeds(rule, lambda key: tx, (0, 1), tiny_batch(16))
+    quiet = {"progress": False, "chunk": 2}
+    state = fit(step, state, feed, steps=4, **quiet).state
+    size = lambda state, i: sum(
+        float(abs(leaf).sum()) for leaf in jax.tree.leaves(seed_of(state, i).params)
+    )
+    sizes = lambda state: [size(state, i) for i in (0, 1)]
+    found = plasticity_study(
+        rule, tx, state, feed, 6, sizes, (0.5,), workdir=tmp_path, progress=False
+    )
+    on = sizes(fit(step, state, feed, steps=6, **quiet).state)
+    assert list(found[0]) == ["dense", *(f"{kind} 50 %" for kind in KINDS)]
+    for seed, before in enumerate(sizes(state)):
+        # dense: the momentum starts anew, and two more steps change little
+        assert found[seed]["dense"] == pytest.approx(on[seed] - before, abs=0.05 * before)
+        # pruned: weights are gone that two steps do not bring back
+        assert all(found[seed][f"{kind} 50 %"] < -0.1 * before for kind in KINDS[:2])
+    assert found[0] != found[1]

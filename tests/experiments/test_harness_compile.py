@@ -68,6 +68,7 @@ ASYNC = """
 %s = ((f32[4]{0}, bf16[2,2]{1,0}), (f32[16]{0:T(8)}, bf16[8,2]{1,0})) all-gather-start(%a, %b)
 %d = (f32[16]{0}, bf16[8,2]{1,0}) all-gather-done(%s)
 %r = s8[3,5]{1,0:T(8,128)(4,1)S(1)} reduce-scatter(%p), dimensions={0}
+%t = (f32[2]{0}, f32[2]{0}, f32[2]{0}, f32[2]{0}, f32[2]{0}, /*index=5*/bf16[3]{0}) all-reduce(%q)
 """
 
 
@@ -76,6 +77,7 @@ def test_bytes_are_those_of_the_results():
     assert (found["all-reduce"], found["all-gather"]) == (32 + 2 * 32, 64)
     found = collectives.sizes(ASYNC)
     assert (found["all-gather"], found["reduce-scatter"]) == (4 * 16 + 2 * 16, 15)
+    assert (found["all-reduce"], collectives.count(ASYNC)["all-reduce"]) == (5 * 8 + 6, 1)
 
 
 def test_an_all_reduce_of_four_devices_is_seen_with_its_bytes():

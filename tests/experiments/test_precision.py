@@ -38,7 +38,7 @@ def test_only_the_bfloat16_row_multiplies_in_bfloat16(method):
 
 
 def test_wrong_words_are_refused():
-    with pytest.raises(ValueError, match=r"compute='float16' is neither"):
+    with pytest.raises(ValueError, match=r"compute='float16' is none of"):
         precision.Config(compute="float16")
     with pytest.raises(ValueError, match=r"method='greedy' is none of"):
         precision.Config(method="greedy")

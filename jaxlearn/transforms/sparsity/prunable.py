@@ -20,18 +20,22 @@ Prunable = Callable[[str, jax.Array], bool]
 
 
 def matrices_and_filters(path: str, leaf: jax.Array) -> bool:
-    """Every leaf of rank 2 or 4: all linear and convolution weights, first and last layer included.
+    """All linear and convolution weights, first and last layer included, and stacks of them.
 
-    The rule of the released code of GraNet (Liu et al., NeurIPS 2021).
+    Every leaf of two or more axes, unless it is called `bias` or `scale`: those of stacked layers
+    have two. The released code of GraNet (Liu et al., NeurIPS 2021) takes ranks 2 and 4, which are
+    all that its networks have; here a scan over layers, a convolution in time or a bank of
+    templates has three.
 
     Example:
         >>> matrices_and_filters("0/kernel", jnp.zeros((3, 3, 8, 16)))
         True
         >>> matrices_and_filters("0/bias", jnp.zeros(16))
         False
+        >>> matrices_and_filters("hidden/kernel", jnp.zeros((6, 16, 16)))  # of six layers
+        True
     """
-    del path
-    return jnp.ndim(leaf) in (2, 4)
+    return jnp.ndim(leaf) >= 2 and path.rpartition("/")[2] not in ("bias", "scale")
 
 
 def except_for(prunable: Prunable, *patterns: str) -> Prunable:
