@@ -1,6 +1,8 @@
 """Training in bfloat16 with parameters, state and losses in float32, beside training in float32.
 
-Expected: see the committed table.
+Expected (`small`, seeds 0 to 2): in float32 and in bfloat16 backprop reaches 94.87 and 94.85 %,
+AugLocal 94.03 and 93.98, SLTT 93.27 and 93.44; temporaries of backprop's step fall from 62 to 5 MB.
+About 6 minutes on one core.
 
     python -m experiments table precision --preset small
 
@@ -239,7 +241,12 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     figure=figure,
-    notes=("The two rows of a rule have the same seeds: their first weights and batches agree.",),
+    notes=(
+        "The two rows of a rule have the same seeds: their first weights and batches agree.",
+        "Temporaries are those in main memory; what fits into the chip's vector memory costs none, "
+        "and in bfloat16 most of backprop's activations do. AugLocal keeps no layer's activations "
+        "for another, and SLTT's membranes are float32 in both rows.",
+    ),
 )
 
 if __name__ == "__main__":
