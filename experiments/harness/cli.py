@@ -124,7 +124,7 @@ def _parser(verb: str, experiment: Experiment | None) -> argparse.ArgumentParser
         parser.add_argument("--preset", default="paper")
         parser.add_argument("--topology", default="v5e:16x16", help="default: v5e:16x16")
     if verb in ("run", "table", "compile"):
-        parser.add_argument("--model", type=_some, help="devices that share one copy of the state")
+        parser.add_argument("--model", type=_count, help="devices that share one copy of the state")
     if verb != "report":
         parser.add_argument("--json", action="store_true", help="print JSON only")
     return parser
@@ -138,9 +138,9 @@ def _count(word: str) -> int:
 
 
 def _some(word: str) -> int:
-    """Read a number of things."""
+    """Read a number of seeds."""
     if _count(word) == 0:
-        raise argparse.ArgumentTypeError("expected at least 1, found 0")
+        raise argparse.ArgumentTypeError("expected at least one seed, found 0")
     return int(word)
 
 
@@ -177,7 +177,7 @@ def _act(options: argparse.Namespace, folder: Path, experiment: Experiment | Non
         from jaxlearn.runtime.mesh import MODEL_DEVICES, every_device
 
         start()
-        if getattr(options, "model", None):
+        if getattr(options, "model", None) is not None:
             os.environ[MODEL_DEVICES] = str(options.model)
             every_device()
     chosen = discover.load(options.slug, folder) if experiment is None else experiment

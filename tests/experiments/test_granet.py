@@ -43,6 +43,7 @@ def test_refuses_a_study_without_a_checkpoint():
         Config(method="gmp", prune_at=0.5)
 
 
+@pytest.mark.slow
 def test_the_study_of_plasticity_trains_every_seed_on_from_its_own_network(tmp_path):
     rule, tx = backprop(tiny_stack(), cross_entropy), optax.sgd(0.05, 0.9)
     feed = stacked([lambda at, s=s: tiny_batch(16, seed=10 * at + s) for s in (0, 1)])

@@ -13,8 +13,6 @@ import jax
 STEPS, BATCH = 10, 32
 SOME = {
     "auglocal-1": "local losses, with batch statistics",
-    "drtp": "targets sent back by fixed matrices",
-    "sltt": "accumulated over time",
     "weight-noise": "noise that all devices share",
 }
 """What is new in each; backpropagation is trained below, with regrowth."""

@@ -316,6 +316,7 @@ ON_8_DEVICES = """
 """
 
 
+@pytest.mark.slow
 def test_identity_8_masks_are_the_same_on_all_devices():
     assert run_on(8, textwrap.dedent(ON_8_DEVICES)).strip() == "alike"
 
