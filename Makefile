@@ -52,7 +52,8 @@ table: $(SETUP)  ## the small tables of the four methods (needs JAXLEARN_DATA)
 bench: $(SETUP)  ## step time and memory of every method beside backprop and installed peers, as a page
 	for slug in $$($(BIN)/python -m experiments list --json | \
 	    $(BIN)/python -c 'import json, sys; print(*(e["slug"] for e in json.load(sys.stdin)))'); do \
-	  $(BIN)/python -m experiments bench $$slug || exit $$?; done
+	  scaling=; case $$slug in demo|sltt) scaling=--scaling;; esac; \
+	  $(BIN)/python -m experiments bench $$slug $$scaling || exit $$?; done
 	$(BIN)/python -m experiments report
 
 clean:  ## remove the environment and all caches

@@ -7,7 +7,7 @@ python -m experiments run SLUG [--preset P] [--seed N] [--row NAME] [--workdir D
 python -m experiments table SLUG [--preset P] [--seeds N] [--first-seed N] [--workdir DIR]
                                  [--json]
 python -m experiments compile SLUG [--preset P] [--topology v5e:16x16] [--model N] [--json]
-python -m experiments bench SLUG [--json]
+python -m experiments bench SLUG [--scaling] [--json]
 python -m experiments report
 ```
 `python experiments/<file>.py table …` is the same without SLUG.
@@ -50,6 +50,7 @@ where a peer is installed, and ratios are ours / theirs; `peer` is the fastest o
     {"slug", "rows": [{"name", "step_ms", "quartiles_ms": [q1, q3], "temp_bytes", "flops",
                        "ratio_to_backprop", "peer", "ratio_to_peer",
                        "peers": [{"peer", "step_ms", "ratio"}]}],
+     "scaling": [{"name", "devices", "step_ms", "quartiles_ms", "ratio_to_one"}],  with --scaling
      "environment": {…}}
 
 `list --json`:

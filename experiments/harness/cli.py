@@ -123,6 +123,8 @@ def _parser(verb: str, experiment: Experiment | None) -> argparse.ArgumentParser
     if verb == "compile":
         parser.add_argument("--preset", default="paper")
         parser.add_argument("--topology", default="v5e:16x16", help="default: v5e:16x16")
+    if verb == "bench":
+        parser.add_argument("--scaling", action="store_true", help="also on 1 to 8 devices")
     if verb in ("run", "table", "compile"):
         parser.add_argument("--model", type=_count, help="devices that share one copy of the state")
     if verb != "report":

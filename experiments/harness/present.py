@@ -177,9 +177,17 @@ def _spelled(value: Any) -> str:
     return value if isinstance(value, str) else number(value)
 
 
+def scaling_grid(bench: Mapping[str, Any]) -> list[list[str]]:
+    """Return header and rows of text of a step shared by several devices."""
+    keys = ["name", "devices", "step_ms", "ratio_to_one"]
+    return [keys, *([_spelled(row[key]) for key in keys] for row in bench["scaling"])]
+
+
 def print_bench(bench: Mapping[str, Any]) -> None:
     """Print a bench, with the ratios as ours / theirs."""
     Console().print(_rich(f"{bench['slug']}: one step", bench_grid(bench)))
+    if "scaling" in bench:
+        Console().print(_rich(f"{bench['slug']}: a shared step", scaling_grid(bench)))
 
 
 def _rich(title: str, lines: Sequence[Sequence[str]]) -> Table:

@@ -179,4 +179,7 @@ def _compiled(folder: Path) -> list[tuple[str, list[list[str]]]]:
 
 def _benched(slug: str, results: Path) -> list[tuple[str, list[list[str]]]]:
     found = _benches(results).get(slug)
-    return [("step time and memory", present.bench_grid(found))] if found else []
+    made = [("step time and memory", present.bench_grid(found))] if found else []
+    if found and "scaling" in found:
+        made.append(("one step shared by virtual devices", present.scaling_grid(found)))
+    return made

@@ -81,11 +81,15 @@ def compile(experiment: Experiment, config: Any, options: argparse.Namespace, re
 def bench(experiment: Experiment, config: None, options: argparse.Namespace, results: Path) -> int:
     """Time the experiment's steps beside backprop and beside installed peers."""
     from experiments.harness import bench as benches
+    from experiments.harness import scaling
 
     if experiment.bench is None:
         raise ValueError(f"{experiment.slug} has nothing to time")
     with _only_json_on_stdout(True):
         made = benches.measure(experiment.slug, experiment.bench(), say=_say)
+        if options.scaling:
+            _say("sharing a step between devices")
+            made["scaling"] = scaling.measure(experiment.slug, results.parent)
         benches.keep(made, results / "bench.json")
     if options.json:
         print(store.dump(made), end="")

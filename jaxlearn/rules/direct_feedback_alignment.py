@@ -127,10 +127,12 @@ def _shares(batch: Batch, error: jax.Array) -> jax.Array:
 
 
 def examples() -> dict[str, Rule]:
-    """With the error and with its signs, on dense layers."""
-    from jaxlearn.models.tiny import tiny_blocks, tiny_head
+    """With the error and with its signs, on layers of tanh as in the paper."""
+    from jaxlearn.models.shallow_blocks import dense_blocks
+    from jaxlearn.models.tiny import CLASSES, WIDTH
 
+    blocks, readout = dense_blocks(CLASSES, (WIDTH, WIDTH))
     return {
-        "dfa": direct_feedback_alignment(tiny_blocks(), tiny_head(), scale=0.2),
-        "sdfa": direct_feedback_alignment(tiny_blocks(), tiny_head(), signs=True, scale=0.03),
+        "dfa": direct_feedback_alignment(blocks, readout, scale=0.3),
+        "sdfa": direct_feedback_alignment(blocks, readout, signs=True, scale=0.03),
     }

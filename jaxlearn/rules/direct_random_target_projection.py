@@ -59,9 +59,10 @@ def projected_error(projected: Projected, batch: Batch) -> tuple[jax.Array, Metr
 
 
 def examples() -> dict[str, Rule]:
-    """On dense layers."""
-    from jaxlearn.models.tiny import CLASSES, tiny_blocks, tiny_head
+    """On layers of tanh as in the paper: ReLU units grow without bound along a linear loss."""
+    from jaxlearn.models.shallow_blocks import dense_blocks
+    from jaxlearn.models.tiny import CLASSES, WIDTH
 
-    # ReLU units grow without bound along a linear loss: small codes keep them small for a while
-    rule = direct_random_target_projection(tiny_blocks(), tiny_head(), classes=CLASSES, scale=0.05)
+    blocks, readout = dense_blocks(CLASSES, (WIDTH, WIDTH))
+    rule = direct_random_target_projection(blocks, readout, classes=CLASSES, scale=0.3)
     return {"drtp": rule}

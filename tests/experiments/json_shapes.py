@@ -39,6 +39,13 @@ COMPILE = {
     "collectives": dict.fromkeys(COLLECTIVES, int),
     "collective_bytes": dict.fromkeys(COLLECTIVES, int),
 }
+SCALING = {
+    "name": str,
+    "devices": int,
+    "step_ms": NUMBER,
+    "quartiles_ms": [NUMBER],
+    "ratio_to_one": NUMBER,
+}
 BENCH_ROW = {
     "name": str,
     "step_ms": NUMBER,

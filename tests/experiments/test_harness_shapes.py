@@ -7,7 +7,17 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from json_shapes import BENCH_ROW, COLLECTIVES, COMPILE, ENVIRONMENT, LIST, PEER, TABLE, check
+from json_shapes import (
+    BENCH_ROW,
+    COLLECTIVES,
+    COMPILE,
+    ENVIRONMENT,
+    LIST,
+    PEER,
+    SCALING,
+    TABLE,
+    check,
+)
 
 
 @pytest.mark.parametrize("preset", ["smoke", "small"])
@@ -43,6 +53,16 @@ def test_bench_has_peers_only_where_installed(harness):
     assert (again["flops"], again["temp_bytes"]) == (backprop["flops"], backprop["temp_bytes"])
     kept = json.loads((harness.results / "bench.json").read_text())
     assert kept == {"tiny-quadratic": made}
+
+
+def test_a_step_is_shared_by_as_many_devices_as_divide_its_batch(harness):
+    made = json.loads(harness("bench", "tiny-quadratic", "--scaling", "--json")[1])
+    check(made["scaling"], [SCALING])
+    assert [(row["name"], row["devices"]) for row in made["scaling"]] == [
+        (name, devices) for name in ("backprop", "again") for devices in (1, 2, 4, 8)
+    ]
+    assert all(row["ratio_to_one"] == 1 for row in made["scaling"] if row["devices"] == 1)
+    assert json.loads((harness.results / "bench.json").read_text())["tiny-quadratic"] == made
 
 
 @pytest.mark.skipif(find_spec("libtpu") is None, reason="needs libtpu")
