@@ -83,7 +83,7 @@ def _check_divides(batch: Mapping[str, Any], devices: int) -> None:
 def figures(compiled: Any) -> dict[str, Any]:
     """Return memory, FLOPs, bytes moved and collectives of a compiled program, per device."""
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    text = compiled.as_text()
+    text = _text(compiled)
     return {
         "temp_bytes": int(memory.temp_size_in_bytes),
         "argument_bytes": int(memory.argument_size_in_bytes),
@@ -92,6 +92,20 @@ def figures(compiled: Any) -> dict[str, Any]:
         "collectives": collectives.count(text),
         "collective_bytes": collectives.sizes(text),
     }
+
+
+def _text(compiled: Any) -> str:
+    """The program as the compiler left it; some that newer compilers write cannot be read here."""
+    import jax
+
+    try:
+        return compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"compiled, but jaxlib cannot read the program back: {reason}; "
+            "try another topology or a libtpu of jaxlib's age"
+        ) from error
 
 
 def compile_program(
