@@ -187,3 +187,74 @@ def test_steps_in_the_loop_grow_what_boost_grows():
     np.testing.assert_allclose(losses, history["loss"][:3], rtol=1e-3)
     np.testing.assert_allclose(state.params.rho[:3], expected.rho[:3], rtol=1e-3)
     assert not np.any(state.params.rho[3:])
+
+
+WORKER = """
+import jax, jax.numpy as jnp, numpy as np
+from jaxlearn.objectives.boosting import binary_logistic
+from jaxlearn.procedures.boosting import Learner, begin, boosting_step
+from jaxlearn.runtime import data_mesh, data_parallel, place, distribute
+x = jax.random.normal(jax.random.key(0), (64, 3))
+y = jnp.where(jnp.sin(2 * x[:, :1]) + x[:, 1:2] > 0, 1.0, -1.0)
+learner = Learner(units=2, subsample=1.0, max_iterations=8)
+ends = []
+for devices in (1, 4):
+    mesh = data_mesh(jax.devices()[:devices])
+    state = begin(x, y, jax.random.key(1), binary_logistic(), stages=3, learner=learner)
+    state, step = distribute(state, mesh), data_parallel(
+        boosting_step(binary_logistic(), learner=learner), mesh)
+    batch = place({"inputs": np.asarray(x), "labels": np.asarray(y)}, mesh)
+    state, found = step(state, batch)
+    ends.append([float(found["loss"]), float(found["fit"]), float(state.params.rho[0])])
+np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3)
+"""
+
+
+@pytest.mark.slow
+def test_four_devices_grow_the_stage_of_one():
+    run_on(4, WORKER)
+
+
+@pytest.mark.slow
+def test_on_features_is_one_network_that_backprop_can_tune(grown):
+    """Boosted on scaled features: scaler, units and features become one model."""
+    features = from_functions(
+        lambda key, x: {"scale": jnp.full(3, 2.0)}, lambda p, x: x * p["scale"]
+    )
+    variables = features.init(KEY, X)
+    raw, _ = features.apply(*variables, X)
+    mean, std = jnp.array([1.0, 0.0, -1.0]), jnp.array([2.0, 1.0, 0.5])
+    boosted, _ = grown["softmax"]
+    model, params, state = on_features(features, variables, fold_scaler(merge(boosted), mean, std))
+    y, _ = model.apply(params, state, X)
+    expected = staged(boosted, (raw - mean) / std)[-1]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    batch = {"inputs": X, "labels": TARGETS["softmax"].argmax(1)}
+    rule, tx = backprop(model, cross_entropy), optax.adam(1e-2)
+    tuned = make_state(rule, tx, KEY, batch)._replace(params=params)
+    step, losses = jax.jit(make_step(rule, tx)), []
+    for _ in range(20):
+        tuned, found = step(tuned, batch)
+        losses.append(float(found["loss"]))
+    assert losses[-1] < losses[0]
+    assert not np.array_equal(tuned.params["0"]["scale"], params["0"]["scale"])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"y": CURVE[:, 0]}, r"expected x \[N, D\] and y \[N, K\]"),
+        ({"stages": 0}, "stages >= 1"),
+        ({"learner": Learner(subsample=0.01)}, "at least one example"),
+        ({"learner": Learner(activation="sine")}, "unknown activation 'sine'"),
+    ],
+)
+def test_wrong_words_are_refused(change, text):
+    words = {"x": X, "y": CURVE, "key": KEY, "loss": squared_error(), "stages": 2} | change
+    with pytest.raises(ValueError, match=text):
+        boost(**words)
+
+
+def test_the_published_learner():
+    assert Learner() == Learner(1, 0.5, "logistic", 1e-4, 200)
+    assert lbfgs(lambda x: (x**2).sum(), jnp.ones(2)).value < 1e-10
