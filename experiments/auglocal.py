@@ -270,6 +270,7 @@ def train_rule(
 
     from jaxlearn.core import make_state, make_step
     from jaxlearn.data.batches import batches, padded
+    from jaxlearn.objectives import correct
     from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
     data = read(config)
@@ -291,12 +292,8 @@ def train_rule(
         name=name,
     )
     tests = padded(data.test, min(500, len(data.test["labels"])))
-    evaluate = evaluator(rule.predict, {"accuracy": _correct}, tests, mesh)
+    evaluate = evaluator(rule.predict, {"accuracy": correct}, tests, mesh)
     return 100 * evaluate(fitted.state)["accuracy"]
-
-
-def _correct(outputs: Any, batch: dict[str, Any]) -> Any:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 PUBLISHED = {"backprop": 94.61, "auglocal, d = 6": 93.96}

@@ -33,7 +33,7 @@ from jaxlearn.data.moments import MOMENTS
 from jaxlearn.models.lenet import lenet_300_100
 from jaxlearn.models.resnet50 import resnet50
 from jaxlearn.models.vgg import vgg
-from jaxlearn.objectives import cross_entropy
+from jaxlearn.objectives import correct, cross_entropy
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
 from jaxlearn.runtime import evaluator, every_device, fit, own_rows
@@ -312,7 +312,7 @@ def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, f
     learner = rule(config)
     sparse = partial(transform, config, steps)
     state, step = over_seeds(learner, sparse, seeds, streams[0](0))
-    judge = evaluator(learner.predict, {"accuracy": _correct}, padded(data.test, 1000))
+    judge = evaluator(learner.predict, {"accuracy": correct}, padded(data.test, 1000))
     accuracies = lambda state: [
         100 * judge(seed_of(state, i))["accuracy"] for i in range(len(seeds))
     ]
@@ -359,10 +359,6 @@ def _counts(config: Config, state: TrainState) -> dict[str, float]:
     stray = sum(int(((k != 0) & ~m).sum()) for k, m in zip(kernels, on, strict=True))
     excess = active - budget(total, config.density)
     return {"density": active / total, "excess": excess, "stray": stray}
-
-
-def _correct(outputs: jax.Array, batch: dict[str, Any]) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def claims(measured: Measured) -> list[Claim]:

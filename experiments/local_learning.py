@@ -33,10 +33,12 @@ import optax
 from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.local_rules import CLASSES, RULES, rule_of
+from experiments.parts.tpu_temporaries import tpu_temporaries
 from jaxlearn.core import Rule, make_state, make_step
 from jaxlearn.data import load
 from jaxlearn.data.batches import batches, padded
 from jaxlearn.data.duration import steps as steps_of
+from jaxlearn.objectives import correct
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
@@ -143,14 +145,10 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
         progress=run.progress,
         name=config.method,
     )
-    judge = evaluator(rule.predict, {"accuracy": _correct}, padded(data.test, 1000))
+    judge = evaluator(rule.predict, {"accuracy": correct}, padded(data.test, 1000))
     cost = costs(config) | {"step_ratio": step_ratio(config, streams[0](0))}
     scores = [100 * judge(seed_of(fitted.state, i))["accuracy"] for i in range(len(seeds))]
     return {s: {"accuracy": score} | cost for s, score in zip(seeds, scores, strict=True)}
-
-
-def _correct(outputs: jax.Array, batch: Mapping[str, Any]) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def costs(config: Config) -> dict[str, float]:
@@ -169,20 +167,6 @@ def costs(config: Config) -> dict[str, float]:
                 compiled = jax.jit(plain.step).lower(plain.state, plain.batch).compile()
             found["gflop"] = (compiled.cost_analysis() or {}).get("flops", 0.0) / 1e9
     return found
-
-
-def tpu_temporaries(program: Program) -> int | None:
-    """Temp bytes on one TPU v5e chip, None where its compiler is not installed."""
-    import os
-    from importlib.util import find_spec
-
-    from experiments.harness.tpu import ENVIRONMENT, tpu_memory
-
-    if find_spec("libtpu") is None:
-        return None
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    return tpu_memory(program.step, program.state, program.batch)
 
 
 def step_ratio(config: Config, batch: Mapping[str, Any]) -> float:

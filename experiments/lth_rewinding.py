@@ -15,7 +15,7 @@ Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from jaxlearn.core import Rule, make_state, make_step, prepared
 from jaxlearn.data import load
 from jaxlearn.data.augment import augment, compose, random_crop, random_flip
 from jaxlearn.data.batches import batches, padded
-from jaxlearn.objectives import cross_entropy
+from jaxlearn.objectives import correct, cross_entropy
 from jaxlearn.procedures.magnitude_pruning import prune_globally, prune_layerwise
 from jaxlearn.procedures.rewinding import iterative_pruning, subnetwork
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
@@ -195,7 +195,7 @@ def _lab(config: Config, seeds: tuple[int, ...]) -> Lab:
     steps = config.epochs * stream(seeds[0], 0).steps_per_epoch
     learner, tx = rule(config), transform(config, steps)
     dense, step = over_seeds(learner, lambda key: tx, seeds, stream(seeds[0], 0)(0))
-    judge = evaluator(learner.predict, {"accuracy": _correct}, padded(data.test, 1000))
+    judge = evaluator(learner.predict, {"accuracy": correct}, padded(data.test, 1000))
     accuracy = lambda state: 100 * judge(state)["accuracy"]
     accuracies = lambda states: [accuracy(seed_of(states, i)) for i in range(len(seeds))]
     feed = lambda order: own_rows(stacked([stream(seed, order) for seed in seeds]))
@@ -272,10 +272,6 @@ def _pruning(config: Config) -> Callable:
     return partial(
         prune_globally, fraction=whole if config.method == "oneshot" else config.fraction
     )
-
-
-def _correct(outputs: jax.Array, batch: dict[str, Any]) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def program(config: Config) -> Program:

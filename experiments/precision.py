@@ -13,8 +13,8 @@ rows of a rule, its seeds and batches included.
 
 `accuracy` is test accuracy in percent after the last step; `tpu_mb` are the temporaries in 10^6
 bytes of a step with `cost_layers` layers of `cost_width` and a batch of `cost_batch` on one TPU v5e
-chip (none where libtpu is not installed). The table times no steps, and `bench` says
-little here: CPUs without bfloat16 units emulate it.
+chip (none where libtpu is not installed). The table times no steps, and `bench` says little here:
+CPUs without bfloat16 units emulate it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,15 @@ import jax
 import optax
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
-from experiments.local_learning import tpu_temporaries
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.local_rules import CLASSES, dense
+from experiments.parts.tpu_temporaries import tpu_temporaries
 from jaxlearn.core import Model, Rule, computing_in, make_state, make_step, stack
 from jaxlearn.data import load
 from jaxlearn.data.batches import batches, padded
 from jaxlearn.data.duration import steps as steps_of
 from jaxlearn.models.spiking_mlp import spiking_mlp_blocks
-from jaxlearn.objectives import cross_entropy, cross_entropy_with_mse
+from jaxlearn.objectives import correct, cross_entropy, cross_entropy_with_mse
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules.auglocal import auglocal
 from jaxlearn.rules.backprop import backprop
@@ -145,14 +145,10 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
         progress=run.progress,
         name=f"{config.method}, {config.compute}",
     )
-    judge = evaluator(rule.predict, {"accuracy": _correct}, padded(data.test, 1000))
+    judge = evaluator(rule.predict, {"accuracy": correct}, padded(data.test, 1000))
     scores = [100 * judge(seed_of(fitted.state, i))["accuracy"] for i in range(len(seeds))]
     cost = costs(config)
     return {s: {"accuracy": score} | cost for s, score in zip(seeds, scores, strict=True)}
-
-
-def _correct(outputs: jax.Array, batch: Mapping[str, Any]) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def costs(config: Config) -> dict[str, float]:

@@ -77,7 +77,7 @@ from jaxlearn.models.spiking_mlp import spiking_mlp_blocks
 from jaxlearn.models.spiking_nf_resnet import spiking_nf_resnet_blocks
 from jaxlearn.models.spiking_resnet import spiking_resnet18_blocks
 from jaxlearn.models.spiking_vgg import spiking_vgg11_blocks
-from jaxlearn.objectives import cross_entropy_with_mse
+from jaxlearn.objectives import correct, cross_entropy_with_mse
 from jaxlearn.rules.backprop import bptt
 from jaxlearn.rules.ottt import ottt
 from jaxlearn.rules.sltt import sltt
@@ -341,14 +341,10 @@ def train_one(config: Config, data: Dataset, seed: int, run: Run) -> dict[str, f
         progress=run.progress,
         name=config.method,
     )
-    judge = evaluator(rule.predict, {"accuracy": _correct}, padded(data.test, 500))
+    judge = evaluator(rule.predict, {"accuracy": correct}, padded(data.test, 500))
     found = {"accuracy": 100 * judge(fitted.state)["accuracy"]}
     cosines = [row["cosine"] for row in fitted.history if "cosine" in row]
     return found | ({"cosine": float(np.mean(cosines))} if cosines else {})
-
-
-def _correct(outputs: jax.Array, batch: Batch) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def cosine_with_bptt(

@@ -66,7 +66,7 @@ from jaxlearn.data.word_tokens import word_tokens, word_vocabulary
 from jaxlearn.models.decoder import decoder_blocks
 from jaxlearn.models.recurrent_lm import recurrent_lm_blocks
 from jaxlearn.models.spikegpt import NEURON, spikegpt_blocks, text_classifier
-from jaxlearn.objectives import cross_entropy
+from jaxlearn.objectives import correct, cross_entropy
 from jaxlearn.objectives.next_token import nats, next_token
 from jaxlearn.rules.backprop import backprop
 from jaxlearn.runtime import evaluator, every_device, fit, own_rows
@@ -227,7 +227,7 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
         parts, vocabulary = sentences_of(config)
         stream = batches(parts["train"], config.batch, seed=seed)
         state = learned(config, vocabulary, stream, seed, run)
-        right = evaluate(config, vocabulary, state, parts["test"], {"accuracy": _correct})
+        right = evaluate(config, vocabulary, state, parts["test"], {"accuracy": correct})
         body = blocks_of(config, vocabulary)[:-1]
         found = {"accuracy": 100 * right["accuracy"]}
         return found | firing(config, body, state.params["body"], state, parts["test"]["inputs"])
@@ -271,10 +271,6 @@ def evaluate(
     """Means over the test examples."""
     whole, predict = padded(test, min(64, len(test["inputs"]))), rule_of(config, vocabulary).predict
     return evaluator(predict, metrics, whole, every_device())(state)
-
-
-def _correct(outputs: jax.Array, batch: Batch) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def _bits(outputs: jax.Array, batch: Batch) -> jax.Array:

@@ -25,7 +25,7 @@ with N hidden layers or N time steps.
 Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal, cast
@@ -56,7 +56,7 @@ from jaxlearn.data.duration import steps as steps_of
 from jaxlearn.models.heads.projection import half_normal, signed_uniform
 from jaxlearn.models.recurrent import recurrent
 from jaxlearn.models.shallow_blocks import VGG11, conv_blocks, dense_blocks
-from jaxlearn.objectives import cross_entropy
+from jaxlearn.objectives import correct, cross_entropy
 from jaxlearn.objectives.target_losses import LOSSES
 from jaxlearn.parametrizations.freeze import freeze
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
@@ -356,7 +356,7 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
         progress=run.progress,
         name=f"{config.network} {config.method}",
     )
-    judge = evaluator(rule.predict, {"accuracy": _correct}, padded(data.test, 1000))
+    judge = evaluator(rule.predict, {"accuracy": correct}, padded(data.test, 1000))
     found = [{"accuracy": 100 * judge(seed_of(fitted.state, i))["accuracy"]} for i in _each(seeds)]
     if config.method.startswith("tpSGD"):
         codes = _judge_codes(config, data)
@@ -375,12 +375,8 @@ def _judge_codes(config: Config, data: Dataset):
     blocks, readout = network_of(config)
     last = len(blocks) - 1
     rule = _over_sequence(config, _instantaneous(config, blocks, readout, last), len(blocks))
-    judge = evaluator(rule.predict, {"codes": _correct}, padded(data.test, 1000))
+    judge = evaluator(rule.predict, {"codes": correct}, padded(data.test, 1000))
     return lambda state: 100 * judge(state)["codes"]
-
-
-def _correct(outputs: jax.Array, batch: Mapping[str, Any]) -> jax.Array:
-    return outputs.argmax(-1) == batch["labels"]
 
 
 def temp_bytes(config: Config, size: int) -> int:

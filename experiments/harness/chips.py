@@ -28,15 +28,13 @@ CHIPS = {
     "v5p": Chip(459e12, 2765e9, 600e9, 95e9),
 }
 
-_SENT = {"all-reduce": 2, "reduce-scatter": 1}
-"""Bytes sent for every byte of the result of a large ring; the other collectives send one."""
-
 
 def communication(found: Mapping[str, Any]) -> float | None:
     """The share of a step's time that its collectives take, `None` where nothing is known.
 
     Work takes at least `max(flops / peak, bytes / memory rate)`, an all-reduce of B bytes at least
-    `2 B / link rate`; nothing is assumed to overlap.
+    `2 B / link rate`, any other collective that leaves B bytes `B / link rate`; nothing is assumed
+    to overlap.
 
     Args:
         found: the JSON of `compile`.
@@ -49,6 +47,6 @@ def communication(found: Mapping[str, Any]) -> float | None:
     if chip is None or "collective_bytes" not in found:
         return None
     work = max(found["flops"] / chip.flops, found["bytes"] / chip.memory)
-    sent = sum(_SENT.get(name, 1) * size for name, size in found["collective_bytes"].items())
-    talk = sent / chip.links
+    left = found["collective_bytes"]
+    talk = (sum(left.values()) + left["all-reduce"]) / chip.links
     return talk / (talk + work) if talk else 0.0

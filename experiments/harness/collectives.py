@@ -14,7 +14,8 @@ def count(hlo: str) -> dict[str, int]:
     >>> count("%a = f32[2] all-reduce-start(%x)\\n%b = f32[2] all-reduce-done(%a)")["all-reduce"]
     1
     """
-    return {name: len(_found(hlo, name)) for name in NAMES}
+    names = [name for _, name, _ in _found(hlo)]
+    return {name: names.count(name) for name in NAMES}
 
 
 def sizes(hlo: str) -> dict[str, int]:
@@ -23,13 +24,16 @@ def sizes(hlo: str) -> dict[str, int]:
     >>> sizes("%a = (f32[2,8]{1,0}, bf16[4]) all-reduce(%x, %y)")["all-reduce"]
     72
     """
-    return {name: sum(_result(*found) for found in _found(hlo, name)) for name in NAMES}
+    total = dict.fromkeys(NAMES, 0)
+    for kind, name, start in _found(hlo):
+        total[name] += _result(kind, start)
+    return total
 
 
-def _found(hlo: str, name: str) -> list[tuple[str, str]]:
-    """The result type of every such collective, and `-start` where it is asynchronous."""
+def _found(hlo: str) -> list[tuple[str, str, str]]:
+    """Result type and name of every collective, and `-start` where it is asynchronous."""
     plain = re.sub(r"/\*.*?\*/", "", hlo)  # long tuples number their entries
-    return re.findall(rf"= (\(?[^=\n]*[\]\)}}]) {name}(-start)?\(", plain)
+    return re.findall(rf"= (\(?[^=\n]*[\]\)}}}}]) ({'|'.join(NAMES)})(-start)?\(", plain)
 
 
 def _result(kind: str, start: str) -> int:

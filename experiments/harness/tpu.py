@@ -51,8 +51,8 @@ def compile_step(program: Program, mesh: Any) -> Any:
     import jax
     from jax.sharding import NamedSharding
 
-    from jaxlearn.runtime.parallel import batch_specs, data_parallel
-    from jaxlearn.runtime.sharding import places
+    from jaxlearn.runtime.parallel import batch_specs, shared_step
+    from jaxlearn.runtime.sharding import layout, places
 
     _check_divides(program.batch, mesh.shape["data"])
 
@@ -62,8 +62,8 @@ def compile_step(program: Program, mesh: Any) -> Any:
     specs = batch_specs(program.batch)
     state = jax.tree.map(place, program.state, places(program.state, mesh))
     batch = jax.tree.map(lambda x, s: place(x, NamedSharding(mesh, s)), program.batch, specs)
-    jitted: Any = data_parallel(program.step, mesh)
-    return jitted.trace(state, batch).lower(lowering_platforms=("tpu",)).compile()
+    traced: Any = shared_step(program.step, mesh).trace(layout(state, mesh), state, batch)
+    return traced.lower(lowering_platforms=("tpu",)).compile()
 
 
 def _check_divides(batch: Mapping[str, Any], devices: int) -> None:

@@ -2,6 +2,7 @@
 
 from jaxlearn.objectives.classification import (
     accuracy,
+    correct,
     cross_entropy,
     cross_entropy_with_mse,
     mixed_cross_entropy,
@@ -27,6 +28,7 @@ __all__ = [
     "LayerTask",
     "accuracy",
     "contrast_loss",
+    "correct",
     "cosine_goodness",
     "cross_entropy",
     "cross_entropy_with_mse",

@@ -16,9 +16,14 @@ def weighted_mean(values: jax.Array, batch: Batch) -> jax.Array:
     return jnp.mean(values * batch["weight"] if "weight" in batch else values)
 
 
+def correct(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Whether the largest logit is that of the label, bool `[batch]`: what `evaluator` averages."""
+    return jnp.argmax(logits, -1) == batch["labels"]
+
+
 def accuracy(logits: jax.Array, batch: Batch) -> jax.Array:
     """The share of examples whose largest logit is that of the label."""
-    return weighted_mean(jnp.argmax(logits, -1) == batch["labels"], batch)
+    return weighted_mean(correct(logits, batch), batch)
 
 
 def cross_entropy(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:

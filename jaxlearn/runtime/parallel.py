@@ -13,9 +13,8 @@ from jaxlearn.core.axis import DATA
 from jaxlearn.core.contracts import CONTEXT, Batch, PyTree
 from jaxlearn.core.step import Step
 from jaxlearn.core.trees import batch_size
-from jaxlearn.runtime.mesh import MODEL
 from jaxlearn.runtime.raw import is_key, rewrap, unwrap
-from jaxlearn.runtime.sharding import keep, places
+from jaxlearn.runtime.sharding import Layout, keep, layout, places
 
 
 def batch_specs(batch: Batch, *lead: None) -> PyTree:
@@ -54,8 +53,8 @@ def data_parallel(step: Step, mesh: Mesh) -> Step:
     """The step over all devices of the mesh, jitted, its state donated.
 
     The leaves of the batch are split over `"data"` (see `place`), and what the step returns is the
-    same along this axis because the step averages over it. The state is replicated, or shared out
-    over the mesh's axis `"model"` as `distribute` does.
+    same along this axis because the step averages over it. A state that is shared out over the
+    mesh's axis `"model"` comes back laid out as it came.
 
     Example:
         >>> from jaxlearn.runtime.mesh import data_mesh
@@ -64,13 +63,18 @@ def data_parallel(step: Step, mesh: Mesh) -> Step:
         >>> int(step(jnp.int32(0), place({"inputs": np.ones(4)}, mesh))[0])
         1
     """
+    compiled = shared_step(step, mesh)
+    return lambda state, batch: compiled(layout(state, mesh), state, batch)
 
-    def run(state: PyTree, batch: Batch) -> tuple[PyTree, PyTree]:
+
+def shared_step(step: Step, mesh: Mesh) -> jax.stages.Wrapped:
+    """What `data_parallel` calls: jitted, of `(layout(state, mesh), state, batch)`."""
+
+    def run(layout: Layout | None, state: PyTree, batch: Batch) -> tuple[PyTree, PyTree]:
         new, metrics = spmd(step, mesh, (P(), batch_specs(batch)), P())(state, batch)
-        shared = MODEL in mesh.shape
-        return keep(new, tuple(jax.tree.leaves(places(state, mesh))) if shared else None), metrics
+        return keep(new, layout), metrics
 
-    return jax.jit(run, donate_argnums=0)
+    return jax.jit(run, static_argnums=0, donate_argnums=1)
 
 
 def check_divides(rows: int, mesh: Mesh | None) -> None:

@@ -75,7 +75,10 @@ def make_sharded(make: Callable[[], PyTree], mesh: Mesh, smallest: int = SMALLES
 
 
 def layout(tree: PyTree, mesh: Mesh | None) -> Layout | None:
-    """How arrays are laid out, to hold a program's results to it; `None` without the axis."""
+    """How arrays, or shapes with shardings, are laid out; `None` without the axis.
+
+    To hold a program's results to it (`keep`).
+    """
     if mesh is None or MODEL not in mesh.shape:
         return None
     return tuple(leaf.sharding for leaf in jax.tree.leaves(tree))

@@ -46,6 +46,8 @@ def trained(rule, tx, mesh):
     for number in range(STEPS):
         batch = trees.over_examples(lambda leaf: leaf[own], tiny_batch(BATCH, seed=number))
         state, _ = step(state, place(jax.device_get(batch), mesh))
+    if "model" in mesh.shape:
+        assert any(not leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
     return state
 
 
