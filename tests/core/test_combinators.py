@@ -21,10 +21,13 @@ from jaxlearn.models.tiny import tiny_batch, tiny_blocks, tiny_head, tiny_stack
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.parametrizations import freeze, identity, lora
 from jaxlearn.rules import LocalModule, backprop, local_learning
+from tests.compiled import compiled
+from tests.drawn import variables
 
 BATCH = tiny_batch()
 KEY = jax.random.key(0)
-RULE = backprop(tiny_stack(), cross_entropy)
+RULE = compiled(backprop(tiny_stack(), cross_entropy))
+PARAMS, STATE = variables(tiny_stack(), BATCH["inputs"])
 
 
 def close(a, b, rtol=1e-5, atol=1e-7):
@@ -35,9 +38,8 @@ def close(a, b, rtol=1e-5, atol=1e-7):
 
 @pytest.mark.parametrize("n", [1, 2, 8, 32])
 def test_microbatches_average_to_the_whole_batch(n):
-    params, state = RULE.init(KEY, BATCH)
-    whole = RULE.signal(params, state, BATCH, KEY)
-    parts = microbatch(RULE, n).signal(params, state, BATCH, KEY)
+    whole = RULE.signal(PARAMS, STATE, BATCH, KEY)
+    parts = compiled(microbatch(RULE, n)).signal(PARAMS, STATE, BATCH, KEY)
     close(parts, whole, atol=1e-6)
 
 
@@ -48,11 +50,11 @@ def test_microbatches_share_the_context_and_split_the_weights():
 
     weight = jnp.where(jnp.arange(32) < 8, 4.0, 0.0)
     batch = BATCH | {"weight": weight, "context": {"shift": jnp.arange(3.0)}}
-    rule = backprop(tiny_stack(), objective)
-    params, state = rule.init(KEY, batch)
+    rule = compiled(backprop(tiny_stack(), objective))
+    params, state = PARAMS, STATE
     few = {k: v if k == "context" else v[:8] for k, v in batch.items() if k != "weight"}
     expected = rule.signal(params, state, few, KEY)[0]
-    close(microbatch(rule, 4).signal(params, state, batch, KEY)[0], expected, atol=1e-6)
+    close(compiled(microbatch(rule, 4)).signal(params, state, batch, KEY)[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_reparametrization_follows_the_chain_rule():
         lambda key, params: (jax.tree.map(lambda p: (p - 1) / 2, params), {}),
         lambda theta, frozen: jax.tree.map(lambda t: 2 * t + 1, theta),
     )
-    rule = reparametrize(RULE, affine)
+    rule = compiled(reparametrize(RULE, affine))
     theta, state = rule.init(KEY, BATCH)
     params = affine.materialize(theta, {})
     grads, _, _ = rule.signal(theta, state, BATCH, KEY)
@@ -87,15 +89,15 @@ def test_reparametrization_follows_the_chain_rule():
 
 
 def test_identity_changes_nothing():
-    rule = reparametrize(RULE, identity())
+    rule = compiled(reparametrize(RULE, identity()))
     theta, state = rule.init(KEY, BATCH)
     close(rule.signal(theta, state, BATCH, KEY)[0], RULE.signal(theta, {}, BATCH, KEY)[0])
 
 
 def test_lora_starts_at_the_frozen_weights_and_matches_its_formula():
     adapter = lora(2, alpha=6.0)
-    params, _ = RULE.init(KEY, BATCH)
-    theta, frozen = adapter.init(KEY, params)
+    params = PARAMS
+    theta, frozen = jax.jit(adapter.init)(KEY, params)
     close(adapter.materialize(theta, frozen), params, 0, 0)
     theta = jax.tree.map(jnp.ones_like, theta)
     kernel = adapter.materialize(theta, frozen)["2"]["kernel"]
@@ -104,10 +106,10 @@ def test_lora_starts_at_the_frozen_weights_and_matches_its_formula():
 
 def test_two_parametrizations_nest():
     inner = reparametrize(RULE, lora(2))
-    rule = reparametrize(inner, freeze(lambda path: path.endswith("/a")))
+    rule = compiled(reparametrize(inner, freeze(lambda path: path.endswith("/a"))))
     theta, state = rule.init(KEY, BATCH)
     tx = optax.sgd(0.5)
-    train = make_state(rule, tx, KEY, BATCH)
+    train = jax.jit(lambda: make_state(rule, tx, KEY, BATCH))()
     after, _ = jax.jit(make_step(rule, tx))(train, BATCH)
     close(after.state[FROZEN], train.state[FROZEN], 0, 0)
     assert all(path.endswith("/a") for path in paths(theta))
@@ -145,8 +147,8 @@ def test_prepared_scales_always_and_augments_in_training_only():
     def flip(batch, key):
         return batch | {"inputs": 255 - batch["inputs"]}
 
-    raw = BATCH | {"inputs": jax.random.randint(KEY, (32, 16), 0, 256).astype(jnp.uint8)}
-    rule = prepared(RULE, scale, flip)
+    raw = BATCH | {"inputs": np.random.default_rng(0).integers(0, 256, (32, 16)).astype(np.uint8)}
+    rule = compiled(prepared(RULE, scale, flip))
     params, state = rule.init(KEY, raw)
     outputs, _ = rule.predict(params, state, raw)
     close(outputs, RULE.predict(params, state, scale(raw))[0])
@@ -157,18 +159,20 @@ def test_prepared_scales_always_and_augments_in_training_only():
 def local_rule():
     """Local learning over the same blocks as `tiny_stack`, the last with its classifier."""
     first, second = tiny_blocks()
-    return local_learning(
-        [
-            LocalModule(first, cross_entropy, tiny_head()),
-            LocalModule(second, cross_entropy, tiny_head()),
-            LocalModule(tiny_head(), cross_entropy),
-        ]
+    return compiled(
+        local_learning(
+            [
+                LocalModule(first, cross_entropy, tiny_head()),
+                LocalModule(second, cross_entropy, tiny_head()),
+                LocalModule(tiny_head(), cross_entropy),
+            ]
+        )
     )
 
 
 def test_route_gives_each_leaf_the_signal_of_its_rule():
     rules = {"backprop": RULE, "local": local_rule()}
-    rule = route(rules, lambda path: "backprop" if path[0] in "12" else "local")
+    rule = compiled(route(rules, lambda path: "backprop" if path[0] in "12" else "local"))
     params, state = rule.init(KEY, BATCH)
     grads, _, metrics = rule.signal(params, state, BATCH, KEY)
     shared = {k: params[k] for k in "012"}

@@ -1,6 +1,7 @@
 """`over_time` against a hand-written loop, and its state against leaking between sequences."""
 
 import itertools
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from jaxlearn.core import SEQUENCE, over_time, stack, through_time
 from jaxlearn.objectives import cross_entropy, per_step
 from jaxlearn.rules import backprop, bptt
+from tests.compiled import compiled
 from tests.core.cells import frames, linen_cell, plain_cell
 
 T = 4
@@ -21,9 +23,16 @@ def close(a, b, rtol=1e-5, atol=1e-7):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol, atol), a, b)
 
 
-def loop(params, batch, steps):
-    """The definition, step by step: one gradient at each step, the carried state a constant."""
-    cell, v, total, losses = plain_cell(), jnp.zeros((6, 5)), None, []
+@cache
+def unrolled(time_axis=1):
+    """The cell at all moments."""
+    return compiled(through_time(plain_cell(), T, time_axis=time_axis))
+
+
+@jax.jit
+def by_moment(params, batch):
+    """Loss and gradient at each step, the carried state a constant."""
+    cell, v, found = plain_cell(), jnp.zeros((6, 5)), []
     for t in range(T):
 
         def loss(params, v=v, t=t):
@@ -31,15 +40,21 @@ def loop(params, batch, steps):
             return cross_entropy(y, batch)[0], state[SEQUENCE]["v"]
 
         (value, v), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        losses.append(value)
-        if t in steps:
-            total = grads if total is None else jax.tree.map(jnp.add, total, grads)
-    return jax.tree.map(lambda g: g / T, total), jnp.mean(jnp.stack(losses))
+        found.append((value, grads))
+    return found
+
+
+def loop(params, batch, steps):
+    """The definition, step by step: the gradients of some steps, the loss of all."""
+    losses, grads = zip(*jax.tree.map(np.asarray, by_moment(params, batch)), strict=True)
+    total = lambda *leaves: sum(leaves[t] for t in steps) / T
+    return jax.tree.map(total, *grads), np.mean(losses)
 
 
 def start(cell=None, **options):
     """The rule over time on the cell, with its parameters."""
     rule = over_time(backprop(cell or linen_cell(), cross_entropy), T, time_axis=1, **options)
+    rule = compiled(rule)
     return rule, *rule.init(jax.random.key(0), BATCH)
 
 
@@ -65,9 +80,8 @@ def test_update_steps_are_one_set_of_k_steps_divided_by_t(K):
 
 def test_update_steps_vary_with_the_key():
     rule, params, state = start(update_steps=1)
-    signal = jax.jit(rule.signal)
     seen = {
-        float(jax.tree.leaves(signal(params, state, BATCH, jax.random.key(k))[0])[0].sum())
+        float(jax.tree.leaves(rule.signal(params, state, BATCH, jax.random.key(k))[0])[0].sum())
         for k in range(20)
     }
     assert len(seen) == T
@@ -84,26 +98,29 @@ def test_state_of_a_sequence_does_not_outlive_it():
 
 def test_prediction_is_the_mean_output_over_time():
     rule, params, state = start()
-    outputs, _ = through_time(plain_cell(), T, time_axis=1).apply(params, {}, BATCH["inputs"])
+    outputs, _ = unrolled(1).apply(params, {}, BATCH["inputs"])
     close(rule.predict(params, state, BATCH)[0], outputs.mean(0))
 
 
 def test_bptt_differentiates_through_the_carry():
-    rule = bptt(linen_cell(), cross_entropy, T, time_axis=1)
+    rule = compiled(bptt(linen_cell(), cross_entropy, T, time_axis=1))
     params, state = rule.init(jax.random.key(0), BATCH)
     grads, _, _ = rule.signal(params, state, BATCH, jax.random.key(1))
 
     def loss(params):
-        outputs, _ = through_time(plain_cell(), T, time_axis=1).apply(params, {}, BATCH["inputs"])
+        outputs, _ = unrolled(1).apply(params, {}, BATCH["inputs"])
         return per_step(cross_entropy)(outputs, BATCH)[0]
 
-    close(grads, jax.grad(loss)(params))
+    close(grads, jax.jit(jax.grad(loss))(params))
     cut, _ = loop(params, BATCH, range(T))
     assert not np.allclose(grads["drive"]["kernel"], cut["drive"]["kernel"], rtol=1e-2)
 
 
 def test_checkpointing_changes_memory_not_gradients():
-    rules = [bptt(linen_cell(), cross_entropy, T, time_axis=1, checkpoint=c) for c in (False, True)]
+    rules = [
+        compiled(bptt(linen_cell(), cross_entropy, T, time_axis=1, checkpoint=c))
+        for c in (False, True)
+    ]
     params, state = rules[0].init(jax.random.key(0), BATCH)
     signals = [r.signal(params, state, BATCH, jax.random.key(1))[0] for r in rules]
     close(*signals, rtol=1e-6)
@@ -112,27 +129,28 @@ def test_checkpointing_changes_memory_not_gradients():
 def test_windows_continue_a_sequence():
     """Two windows of two steps carry the membrane on: truncated BPTT by composition."""
     window = bptt(plain_cell(), cross_entropy, 2, time_axis=1)
-    rule = over_time(window, 2, time_axis=1)
+    rule = compiled(over_time(window, 2, time_axis=1))
     windows = BATCH | {"inputs": BATCH["inputs"].reshape(6, 2, 2, 4)}
     params, state = rule.init(jax.random.key(0), windows)
     outputs, _ = rule.predict(params, state, windows)
-    whole, _ = through_time(plain_cell(), T, time_axis=1).apply(params, {}, BATCH["inputs"])
+    whole, _ = unrolled(1).apply(params, {}, BATCH["inputs"])
     close(outputs, whole.mean(0))
 
 
 def test_the_same_input_at_every_step_without_a_time_axis():
     static = BATCH | {"inputs": BATCH["inputs"][:, 0]}
     shown = BATCH | {"inputs": jnp.repeat(static["inputs"][:, None], T, 1)}
-    rule = over_time(backprop(linen_cell(), cross_entropy), T)
+    rule = compiled(over_time(backprop(linen_cell(), cross_entropy), T))
     framed, params, state = start()
     close(rule.predict(params, state, static)[0], framed.predict(params, state, shown)[0])
 
 
 def test_stacked_blocks_keep_their_own_membranes():
-    rule = over_time(backprop(stack([linen_cell(), linen_cell()]), cross_entropy), T, time_axis=1)
+    cells = stack([linen_cell(), linen_cell()])
+    rule = compiled(over_time(backprop(cells, cross_entropy), T, time_axis=1))
     params, state = rule.init(jax.random.key(0), BATCH)
-    h, _ = through_time(plain_cell(), T, time_axis=1).apply(params["0"], {}, BATCH["inputs"])
-    y, _ = through_time(plain_cell(), T, time_axis=0).apply(params["1"], {}, h)
+    h, _ = unrolled(1).apply(params["0"], {}, BATCH["inputs"])
+    y, _ = unrolled(0).apply(params["1"], {}, h)
     close(rule.predict(params, state, BATCH)[0], y.mean(0))
 
 

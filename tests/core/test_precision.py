@@ -53,7 +53,7 @@ RULES = {
 @pytest.mark.parametrize("name", RULES)
 def test_products_run_in_bfloat16_and_all_that_lasts_is_float32(name):
     rule, tx = RULES[name](computing_in), optax.sgd(0.1, momentum=0.9)
-    state = make_state(rule, tx, KEY, BATCH)
+    state = jax.jit(lambda: make_state(rule, tx, KEY, BATCH))()
     step = make_step(rule, tx)
     text = str(jax.make_jaxpr(step)(state, BATCH))
     products = re.findall(r"(\w+)\[[\d,]*\] = (?:dot_general|conv_general_dilated)", text)
@@ -73,15 +73,16 @@ def test_in_float32_it_is_the_model_itself(name):
     ends = []
     for wrap in (lambda model: model, lambda model: computing_in(model, jnp.float32)):
         rule = RULES[name](wrap)
-        state = make_state(rule, tx, KEY, BATCH)
+        state = jax.jit(lambda rule=rule: make_state(rule, tx, KEY, BATCH))()
         ends.append(jax.jit(make_step(rule, tx))(state, BATCH)[0].params)
     jax.tree.map(np.testing.assert_array_equal, *ends)
 
 
 def test_gradients_are_those_of_float32_up_to_bfloat16s_rounding():
     exact, rounded = (RULES["backprop"](wrap) for wrap in (lambda m: m, computing_in))
-    params, state = exact.init(KEY, BATCH)
-    a, b = (r.signal(params, trees.lasting(state), BATCH, KEY)[0] for r in (exact, rounded))
+    params, state = jax.jit(exact.init)(KEY, BATCH)
+    state = trees.lasting(state)
+    a, b = (jax.jit(r.signal)(params, state, BATCH, KEY)[0] for r in (exact, rounded))
     flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
     apart = np.linalg.norm(flat(a) - flat(b)) / np.linalg.norm(flat(a))
     assert 1e-5 < apart < 0.03  # half of the last of eight bits, several times over

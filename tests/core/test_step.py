@@ -1,5 +1,7 @@
 """The step: one number per step, one key per step, one clear line for a batch that does not fit."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +12,24 @@ from jaxlearn.core import Rule, keys, make_state, make_step, trees
 from jaxlearn.models.tiny import tiny_batch, tiny_stack
 from jaxlearn.objectives import cross_entropy, cross_entropy_with_mse
 from jaxlearn.rules import backprop
+from tests.compiled import compiled
 
 BATCH = tiny_batch()
-RULE = backprop(tiny_stack(), cross_entropy)
+RULE = compiled(backprop(tiny_stack(), cross_entropy))
 TX = optax.adam(1e-2)
 
 
+@cache
+def start():
+    """The rule's first state."""
+    return jax.jit(lambda: make_state(RULE, TX, jax.random.key(0), BATCH))()
+
+
 def test_the_step_is_the_transform_of_the_signal():
-    state = make_state(RULE, TX, jax.random.key(0), BATCH)
+    state = start()
     after, metrics = jax.jit(make_step(RULE, TX))(state, BATCH)
     grads, _, expected = RULE.signal(state.params, state.state, BATCH, jax.random.key(9))
-    updates, _ = TX.update(grads, state.opt_state, state.params)
+    updates, _ = jax.jit(TX.update)(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-7), after.params, params)
     np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-6)
@@ -85,7 +94,7 @@ def test_the_transform_is_told_the_loss():
     ],
 )
 def test_a_batch_that_does_not_fit_is_refused_in_one_line(change, message):
-    state = make_state(RULE, TX, jax.random.key(0), BATCH)
+    state = start()
     with pytest.raises(ValueError, match=message) as error:
         jax.jit(make_step(RULE, TX))(state, change(BATCH))
     assert "\n" not in str(error.value)

@@ -67,7 +67,7 @@ def test_smoke_turns_on_what_it_can_at_once():
 def test_a_density_is_that_of_every_layer_and_masked_synapses_do_not_count(pruned):
     config = replace(SMOKE, density=0.25, pruned=pruned)
     rule, tx = snn_delays.rule_of(config, 4), snn_delays.transform_of(config, 4)
-    state = make_state(rule, tx, jax.random.key(0), TINY)
+    state = jax.jit(lambda: make_state(rule, tx, jax.random.key(0), TINY))()
     everything = snn_delays.parameters(state.params)
     step = jax.jit(make_step(rule, tx))
     for _ in range(9 if pruned else 1):
@@ -99,14 +99,16 @@ def test_positions_have_a_rate_of_their_own_and_stay_within_the_kernel():
 def test_one_program_judges_rounded_and_unrounded_delays_and_counts_spikes():
     config = replace(SMOKE, density=1.0)
     model = stack(snn_delays.blocks_of(config, 4))
-    params, state = model.init(jax.random.key(0), TINY["inputs"])
-    x = 3 * jax.random.normal(jax.random.key(1), (4, 20, 12))
-    found, _ = snn_delays.views_of(config, 4)(params, state, {"inputs": x})
-    np.testing.assert_allclose(found["rounded"], model.apply(params, state, x)[0], atol=1e-6)
-    assert float(jnp.abs(found["rounded"] - found["unrounded"]).max()) > 1e-4
+    params, state = jax.jit(model.init)(jax.random.key(0), TINY["inputs"])
+    x = jnp.asarray(3 * np.random.default_rng(1).normal(size=(4, 20, 12)), jnp.float32)
+    found, _ = jax.jit(snn_delays.views_of(config, 4))(params, state, {"inputs": x})
+    np.testing.assert_allclose(
+        found["rounded"], jax.jit(model.apply)(params, state, x)[0], atol=1e-6
+    )
+    assert np.abs(np.subtract(found["rounded"], found["unrounded"])).max() > 1e-4
     hidden = snn_delays.blocks_of(config, 4)[0]
-    spikes, _ = hidden.apply(params["0"], {k: v["0"] for k, v in state.items()}, x)
-    np.testing.assert_allclose(found["spikes"], spikes.sum(1).mean(-1), rtol=1e-5)
+    spikes, _ = jax.jit(hidden.apply)(params["0"], {k: v["0"] for k, v in state.items()}, x)
+    np.testing.assert_allclose(found["spikes"], np.asarray(spikes).sum(1).mean(-1), rtol=1e-5)
     assert float(found["spikes"].max()) > 0
 
 

@@ -1,5 +1,7 @@
 """Networks with delays against the same network written out in numpy, step by step."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +13,24 @@ from jaxlearn.models.layers.heaviside import HeavisideSequence
 from jaxlearn.models.layers.leaky_integrator import LeakyIntegrator, LeakyIntegratorSequence
 from jaxlearn.models.layers.parametric_lif import ParametricLifSequence
 from jaxlearn.transforms.schedules import one_cycle
+from tests.compiled import compiled
 
 KEY = jax.random.key(0)
-X = 2 * jax.random.normal(jax.random.key(1), (3, 10, 4))
+X = jnp.asarray(2 * np.random.default_rng(1).normal(size=(3, 10, 4)), jnp.float32)
+
+
+def network(longest=7, **options):
+    return compiled(stack(delay_blocks(5, (6,), longest, tau=1.5, **options)))
+
+
+@cache
+def started():
+    """The variables; no answer changes them."""
+    return network().init(KEY, X)
 
 
 def made(**options):
-    model = stack(delay_blocks(5, (6,), 7, tau=1.5, **options))
-    return model, *model.init(KEY, X)
+    return network(**options), *started()
 
 
 def written_out(params, x, answer):
@@ -66,20 +78,19 @@ def test_identity_4_without_delays_it_is_the_network_of_linear_layers():
     still = jax.tree.map_with_path(
         lambda path, leaf: jnp.full_like(leaf, 3) if "position" in str(path[-1]) else leaf, params
     )
-    linear = stack(delay_blocks(5, (6,), 1, tau=1.5, answer="max"))
-    plain = stack(delay_blocks(5, (6,), 7, tau=1.5, answer="max"))
+    linear, plain = network(1, answer="max"), network(answer="max")
     only = jax.tree.map_with_path(
         lambda path, leaf: jnp.zeros_like(leaf) if "position" in str(path[-1]) else leaf, params
     )
     # late zeros let membranes decay towards 0, which moves no positive maximum
-    a, b = plain.apply(still, state, X)[0], linear.apply(only, linear.init(KEY, X)[1], X)[0]
+    a, b = plain.apply(still, state, X)[0], linear.apply(only, state, X)[0]
     positive = np.asarray(b) > 0
     assert positive.sum() > 5
     np.testing.assert_allclose(np.asarray(a)[positive], np.asarray(b)[positive], atol=1e-5)
 
 
 def test_a_dropout_mask_holds_for_the_whole_sequence():
-    layers = [delay_blocks(5, (40,), 7, tau=1.5, dropout=rate)[0] for rate in (0.0, 0.5)]
+    layers = [compiled(delay_blocks(5, (40,), 7, tau=1.5, dropout=rate)[0]) for rate in (0.0, 0.5)]
     params, state = layers[0].init(KEY, X)
     full, part = (
         np.asarray(layer.apply(params, state, X, train=True, key=KEY)[0]) for layer in layers
@@ -92,7 +103,7 @@ def test_a_dropout_mask_holds_for_the_whole_sequence():
 def test_the_readout_of_spikes_counts_them():
     model, params, state = made(answer="spikes")
     counts = model.apply(params, state, X)[0]
-    np.testing.assert_array_equal(counts, jnp.round(counts))
+    np.testing.assert_array_equal(counts, np.round(counts))
     assert 0 < float(counts.max()) <= 16
 
 
@@ -103,7 +114,7 @@ def test_the_neuron_of_the_paper():
 
 
 def test_the_integrator_at_once_is_its_steps():
-    x = jax.random.normal(KEY, (6, 3))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), jnp.float32)
     whole, _ = LeakyIntegratorSequence(0.7).apply({}, x, mutable=["sequence"])
     state, steps = {}, []
     for now in x:
@@ -129,7 +140,8 @@ def test_one_cycle_is_the_published_schedule():
 def test_filters_stand_before_every_layer_that_spikes_come_to():
     """With the spikes of the first layer, the second is a filter by hand and the plain layer."""
     blocks = delay_blocks(5, (6,), 7, tau=1.5, answer="max", filtered=0.5)
-    params, state = stack(blocks).init(KEY, X)
+    blocks, model = [compiled(block) for block in blocks], compiled(stack(blocks))
+    params, state = model.init(KEY, X)
     filters = [path for path, _ in jax.tree.leaves_with_path(params) if path[-1].key == "w"]
     assert len(filters) == 1
     spikes = np.asarray(blocks[0].apply(params["0"], trees.part(state, "0"), X)[0], np.float64)
@@ -138,18 +150,19 @@ def test_filters_stand_before_every_layer_that_spikes_come_to():
         y = np.where(spikes[:, t] > 0, y + 1, 0.5 * y)
         currents.append(y)
     assert np.stack(currents).max() > 1
-    plain = delay_blocks(5, (6,), 7, tau=1.5, answer="max")[1]
+    plain = compiled(delay_blocks(5, (6,), 7, tau=1.5, answer="max")[1])
     rest = {"synapses": {"DelayedLinear_0": params["1"]["synapses"]["DelayedLinear_0"]}}
     found = plain.apply(rest, trees.part(state, "1"), jnp.asarray(np.stack(currents, 1)))[0]
-    whole = stack(blocks).apply(params, state, X)[0]
+    whole = model.apply(params, state, X)[0]
     np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
-    assert float(jnp.abs(found - made(answer="max")[0].apply(params, state, X)[0]).max()) > 1e-3
+    unfiltered = network(answer="max").apply(params, state, X)[0]
+    assert np.abs(np.asarray(found) - unfiltered).max() > 1e-3
 
 
 @pytest.mark.parametrize("layer", [ParametricLifSequence, HeavisideSequence])
 def test_other_neurons_fire_by_their_own_rule(layer):
     """One hidden layer without delays: what fires is what the neuron says of the currents."""
-    block = delay_blocks(5, (6,), 1, tau=1.5, layer=layer)[0]
+    block = compiled(delay_blocks(5, (6,), 1, tau=1.5, layer=layer)[0])
     params, state = block.init(KEY, X)
     found = np.asarray(block.apply(params, state, X)[0])
     kernel = np.asarray(params["synapses"]["DelayedLinear_0"]["kernel"][0], np.float64)
@@ -168,7 +181,7 @@ def test_other_neurons_fire_by_their_own_rule(layer):
 def test_filters_get_spikes_that_no_dropout_has_scaled():
     """Spikes of 2 would make a filter's leak a growth; so dropout comes behind the filter."""
     first, last = delay_blocks(5, (6,), 7, tau=1.5, dropout=0.5, filtered=0.5)
-    model = stack([first, last])
+    first, model = compiled(first), compiled(stack([first, last]))
     params, state = model.init(KEY, X)
     train = {"train": True, "key": jax.random.key(1)}
     spikes, _ = first.apply(params["0"], trees.part(state, "0"), X, **train)

@@ -1,5 +1,7 @@
 """Writing on from prompts."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,32 +13,46 @@ from jaxlearn.models.spikegpt import spikegpt_blocks
 
 MODEL = stack(spikegpt_blocks(11, 2, 16))
 PROMPT = jnp.array([[1, 2, 3], [4, 5, 6]])
-PARAMS, STATE = jax.jit(MODEL.init)(jax.random.key(0), PROMPT)
 READ = jax.jit(MODEL.apply)
 
 
+@cache
+def started():
+    """Parameters and state."""
+    return jax.jit(MODEL.init)(jax.random.key(0), PROMPT)
+
+
+@partial(jax.jit, static_argnames=("length", "temperature"))
+def written(variables, prompt, length, key, temperature=0.0):
+    return generate(MODEL, *variables, prompt, length, key, temperature=temperature)
+
+
 def test_the_likeliest_tokens_are_those_of_reading_everything_again():
-    written = generate(MODEL, PARAMS, STATE, PROMPT, 6, jax.random.key(1), temperature=0.0)
-    text = PROMPT
+    params, state = started()
+    found = written(started(), PROMPT, 6, jax.random.key(1))
+    text = np.asarray(PROMPT)
     for _ in range(6):
         # tokens to come do not reach back, so that one compiled length serves all
-        full = jnp.pad(text, ((0, 0), (0, 9 - text.shape[1])))
-        logits, _ = READ(PARAMS, trees.lasting(STATE), full)
-        text = jnp.concatenate([text, logits[:, text.shape[1] - 1, None].argmax(-1)], 1)
-    np.testing.assert_array_equal(written, text[:, 3:])
+        full = np.pad(text, ((0, 0), (0, 9 - text.shape[1])))
+        logits = np.asarray(READ(params, trees.lasting(state), full)[0])
+        text = np.concatenate([text, logits[:, text.shape[1] - 1, None].argmax(-1)], 1)
+    np.testing.assert_array_equal(found, text[:, 3:])
 
 
 def test_rows_do_not_depend_on_each_other():
-    both = generate(MODEL, PARAMS, STATE, PROMPT, 5, jax.random.key(1), temperature=0.0)
-    one = generate(MODEL, PARAMS, STATE, PROMPT[:1], 5, jax.random.key(1), temperature=0.0)
-    np.testing.assert_array_equal(both[:1], one)
+    both = written(started(), PROMPT, 6, jax.random.key(1))
+    one = written(started(), PROMPT[:1], 6, jax.random.key(1))
+    np.testing.assert_array_equal(np.asarray(both)[:1], one)
 
 
 def test_draws_follow_the_softmax():
-    prompt = jnp.tile(PROMPT[:1], (4000, 1))
-    first = generate(MODEL, PARAMS, STATE, prompt, 1, jax.random.key(2), temperature=0.7)
-    logits, _ = READ(PARAMS, trees.lasting(STATE), PROMPT[:1])
-    expected = jax.nn.softmax(logits[0, -1] / 0.7)
+    prompt = np.tile(np.asarray(PROMPT[:1]), (4000, 1))
+    first = np.asarray(written(started(), prompt, 1, jax.random.key(2), temperature=0.7))
+    params, state = started()
+    # read with others behind, which do not reach back: one compiled length serves all
+    logits, _ = READ(params, trees.lasting(state), np.pad(PROMPT, ((0, 0), (0, 6))))
+    scaled = np.exp(np.asarray(logits)[0, 2] / 0.7)
+    expected = scaled / scaled.sum()
     found = np.bincount(first[:, 0], minlength=11) / 4000
     # four standard deviations of a share of 4000 draws
     assert np.abs(found - expected).max() < 4 * np.sqrt(0.25 / 4000)
@@ -55,4 +71,4 @@ def test_draws_follow_the_softmax():
 def test_wrong_calls_are_refused(prompt, options, words):
     arguments = {"length": 2, "key": jax.random.key(0)} | options
     with pytest.raises(ValueError, match=words):
-        generate(MODEL, PARAMS, STATE, prompt, **arguments)
+        generate(MODEL, {}, {}, prompt, **arguments)

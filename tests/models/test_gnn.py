@@ -8,6 +8,8 @@ import pytest
 from jaxlearn.core import from_linen
 from jaxlearn.models import gnn
 from jaxlearn.models.layers.sparse import from_dense, interleaved, to_dense
+from tests.compiled import compiled
+from tests.drawn import variables
 
 N, F, WIDTH = 9, 6, 8
 
@@ -27,12 +29,9 @@ def nodes(kind: str, rows=None) -> gnn.Nodes:
 
 
 def layer(kind: str, x: gnn.Nodes):
-    """(apply, parameters moved away from their initial zeros, the same in float64)."""
+    """(apply, parameters in float64)."""
     model = from_linen(gnn.CONVOLUTIONS[kind](WIDTH))
-    params, _ = model.init(jax.random.key(0), x)
-    leaves, tree = jax.tree.flatten(params)
-    moved = [leaf + 0.1 * i for i, leaf in enumerate(leaves, 1)]
-    params = tree.unflatten(moved)
+    params, _ = variables(model, x)
     wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     return jax.jit(lambda x: model.apply(params, {}, x)[0].rows), wide
 
@@ -95,10 +94,10 @@ def test_messages_follow_the_direction_of_an_edge(kind):
 def test_gradients_reach_sparse_rows_kernel_as_they_reach_a_dense_one():
     x = nodes("gcn")
     model = from_linen(gnn.GCN(WIDTH))
-    params, _ = model.init(jax.random.key(0), x)
+    params, _ = variables(model, x)
     loss = lambda p, x: jnp.sum(jnp.tanh(model.apply(p, {}, x)[0].rows))
-    want = jax.grad(loss)(params, x)
-    found = jax.grad(loss)(params, x._replace(rows=from_dense(x.rows)))
+    want = jax.jit(jax.grad(loss))(params, x)
+    found = jax.jit(jax.grad(loss))(params, x._replace(rows=from_dense(x.rows)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, want)
 
 
@@ -117,10 +116,10 @@ def test_row_norm_has_a_finite_gradient_at_a_zero_row():
 
 def test_layer_ends_in_a_relu_unless_told_otherwise():
     x = nodes("gcn")
-    linear = from_linen(gnn.GraphLayer(gnn.GCN(WIDTH), relu=False))
-    params, _ = linear.init(jax.random.key(0), x)
-    below = linear.apply(params, {}, x)[0].rows
-    above = from_linen(gnn.GraphLayer(gnn.GCN(WIDTH))).apply(params, {}, x)[0].rows
+    linear = compiled(from_linen(gnn.GraphLayer(gnn.GCN(WIDTH), relu=False)))
+    params, _ = variables(linear, x)
+    below = np.asarray(linear.apply(params, {}, x)[0].rows)
+    above = compiled(from_linen(gnn.GraphLayer(gnn.GCN(WIDTH)))).apply(params, {}, x)[0].rows
     assert (below < 0).any()
     np.testing.assert_array_equal(above, np.maximum(below, 0))
 
@@ -130,10 +129,11 @@ def test_reading_at_nodes_gives_their_rows():
     model = from_linen(gnn.GCN(WIDTH))
     batch = {"inputs": jnp.array([4, 4, 1]), "context": {"features": x.rows, "matrix": x.matrix}}
     inputs = gnn.with_graph(batch)["inputs"]
-    params, state = gnn.at_nodes(model).init(jax.random.key(0), inputs)
-    found, _ = gnn.at_nodes(model).apply(params, state, inputs)
-    rows = model.apply(params, state, x)[0].rows
-    np.testing.assert_array_equal(found, rows[batch["inputs"]])
+    reader = compiled(gnn.at_nodes(model))
+    params, state = variables(reader, inputs)
+    found, _ = reader.apply(params, state, inputs)
+    rows = np.asarray(compiled(model).apply(params, state, x)[0].rows)
+    np.testing.assert_array_equal(found, rows[np.asarray(batch["inputs"])])
 
 
 def test_attention_refuses_a_width_that_heads_cannot_share():
@@ -189,5 +189,5 @@ def test_row_norm_of_two_parts_is_that_of_whole_rows(passes):
 
 def test_every_pass_is_normalised_by_itself():
     rows = np.random.default_rng(6).normal(size=(N, 3, F)).astype(np.float32)
-    found = gnn.norm_nodes(nodes("gcn", rows)).rows
+    found = jax.jit(gnn.norm_nodes)(nodes("gcn", rows)).rows
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-5)

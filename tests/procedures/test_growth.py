@@ -1,12 +1,14 @@
 """MixtureGrowth: the identities of templates, members and growth."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxlearn.core import FROZEN, make_state, make_step, reparametrize, stack, trees
+from jaxlearn.core import FROZEN, TrainState, make_step, reparametrize, stack, trees
 from jaxlearn.models.wide_resnet import wide_resnet
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.parametrizations.templates import (
@@ -30,77 +32,95 @@ from jaxlearn.procedures.growth import (
     with_random_blocks,
 )
 from jaxlearn.rules import backprop
+from tests.drawn import drawn, variables
 
 KEY = jax.random.key(0)
 CLASSES, K = 3, 2
 SMALL = stack(wide_resnet(10, 0.25, CLASSES, second_norm=False, stem=4))
 WIDE = stack(wide_resnet(10, 0.5, CLASSES, second_norm=False, stem=8))
-X = jax.random.normal(KEY, (4, 8, 8, 3))
-PARAMS, STATE = jax.jit(SMALL.init)(KEY, X)
+X = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
 SHAPES, WIDE_STATE = jax.eval_shape(WIDE.init, KEY, X)
 
 
-def moved(tree, seed):
-    """Leaves away from where they begin, positive where they are variances."""
-    keys = iter(jax.random.split(jax.random.key(seed), 999))
-    shift = lambda leaf: 0.5 * (jax.random.uniform(next(keys), leaf.shape) - 0.4)
-    return jax.tree.map(lambda leaf: leaf + shift(leaf), tree)
-
-
+@cache
 def a_member(number):
     """Parametrization, theta, frozen and running statistics, as if trained."""
     made = member(number, K)
-    theta, frozen = made.init(KEY, PARAMS)
-    return made, moved(theta, number), frozen, moved(STATE, number + 10)
+    params, state = jax.eval_shape(SMALL.init, KEY, X)
+    theta, frozen = jax.eval_shape(made.init, KEY, params)
+    theta = drawn(theta, number)
+    theta["coefficients"] = jax.tree.map(lambda row: 20 * np.asarray(row), theta["coefficients"])
+    return made, theta, drawn(frozen, number + 20), drawn(state, number + 10)
 
 
-ONE, TWO = a_member(0), a_member(1)
 small_logits = jax.jit(lambda params, state: SMALL.apply(params, state, X)[0])
 wide_logits = jax.jit(lambda params, state: WIDE.apply(params, state, X)[0])
 
 
-def grown(mode, first=ONE, second=TWO):
-    """Wide parameters and state."""
-    theta, frozen = grow(first[1:3], second[1:3], SHAPES, KEY, mode=mode)
-    return theta, frozen, grown_state(first[3], second[3], WIDE_STATE)
+@cache
+def growing(mode):
+    """Wide parameters and state from what two members are."""
+
+    def both(one, two):
+        theta, frozen = grow(one[:2], two[:2], SHAPES, KEY, mode=mode)
+        return theta, frozen, grown_state(one[2], two[2], WIDE_STATE)
+
+    return jax.jit(both)
 
 
-def member_params(found):
-    return found[0].materialize(*found[1:3])
+def grown(mode, first=0, second=1):
+    return growing(mode)(a_member(first)[1:], a_member(second)[1:])
+
+
+wide_params = jax.jit(wide().materialize)
+
+
+@cache
+def member_params(number):
+    made, theta, frozen, _ = a_member(number)
+    return jax.jit(made.materialize)(theta, frozen)
 
 
 def test_identity_1_zero_growth_adds_the_logits_of_the_members():
     theta, frozen, state = grown("zero")
-    whole = wide_logits(wide().materialize(theta, frozen), state)
-    parts = [small_logits(member_params(found), found[3]) for found in (ONE, TWO)]
+    whole = wide_logits(wide_params(theta, frozen), state)
+    parts = [small_logits(member_params(number), a_member(number)[3]) for number in (0, 1)]
     assert np.abs(parts[0]).max() > 0.1
     np.testing.assert_allclose(whole, parts[0] + parts[1], rtol=1e-4, atol=1e-4)
 
 
 def test_identity_1_hidden_activations_are_the_members_side_by_side():
     theta, frozen, state = grown("zero")
-    params = wide().materialize(theta, frozen)
     layers = wide_resnet(10, 0.5, 3, second_norm=False, stem=8)
     small = wide_resnet(10, 0.25, 3, second_norm=False, stem=4)
-    x, parts = X, [X, X]
-    for i in range(len(layers) - 1):  # the stem and every block, shortcuts included
-        name = str(i)
-        x, _ = layers[i].apply(params[name], trees.part(state, name), x)
-        parts = [
-            small[i].apply(member_params(found)[name], trees.part(found[3], name), part)[0]
-            for found, part in zip((ONE, TWO), parts, strict=True)
-        ]
-        np.testing.assert_allclose(x, np.concatenate(parts, -1), rtol=1e-3, atol=1e-3)
+
+    def hidden(blocks):
+        """The outputs of the stem and every block, shortcuts included."""
+
+        def through(params, state):
+            x, found = X, []
+            for i, block in enumerate(blocks[:-1]):
+                x, _ = block.apply(params[str(i)], trees.part(state, str(i)), x)
+                found.append(x)
+            return found
+
+        return jax.jit(through)
+
+    whole, alone = hidden(layers)(wide_params(theta, frozen), state), hidden(small)
+    parts = [alone(member_params(number), a_member(number)[3]) for number in (0, 1)]
+    assert len(whole) == 4
+    for x, one, two in zip(whole, *parts, strict=True):
+        np.testing.assert_allclose(x, np.concatenate([one, two], -1), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_identity_2_the_diagonal_blocks_are_the_members_bitwise(mode):
     theta, frozen, _ = grown(mode)
-    made = wide().materialize(theta, frozen)
+    made = jax.tree.map(np.asarray, wide_params(theta, frozen))
     for (keys, whole), one, two in zip(
         jax.tree.leaves_with_path(made),
-        jax.tree.leaves(member_params(ONE)),
-        jax.tree.leaves(member_params(TWO)),
+        jax.tree.leaves(member_params(0)),
+        jax.tree.leaves(member_params(1)),
         strict=True,
     ):
         if whole.ndim < 2:
@@ -115,31 +135,31 @@ def test_identity_2_the_diagonal_blocks_are_the_members_bitwise(mode):
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_identity_3_the_new_coefficients_are_the_direction_least_used(count):
-    rows, spare = (
-        jax.random.normal(KEY, (2, count)),
-        jax.random.normal(jax.random.key(1), (2, count)),
-    )
+    rows, spare = np.random.default_rng(0).normal(size=(2, 2, count)).astype(np.float32)
     found = grown_coefficients("orthogonal", rows, spare, KEY)
     np.testing.assert_array_equal(found[:3], np.concatenate([rows, spare[:1]]))
-    seen, new = np.asarray(found[:3], np.float64), np.asarray(found[3], np.float64)
+    *seen, new = np.asarray(found, np.float64)
     assert np.linalg.norm(new) == pytest.approx(1, abs=1e-5)
     smallest = np.linalg.svd(seen)[1][-1] if count <= 3 else 0.0
     assert np.linalg.norm(seen @ new) == pytest.approx(smallest, abs=1e-5)
-    np.testing.assert_array_equal(least_used(found[:3]), found[3])
+    np.testing.assert_array_equal(least_used(np.asarray(found)[:3]), found[3])
 
 
 def test_identity_4_training_member_1_leaves_member_0_as_it_is():
     """Under weight decay too: what is grown has member 0's leaves bitwise."""
-    rule = reparametrize(backprop(SMALL, cross_entropy), TWO[0])
+    rule = reparametrize(backprop(SMALL, cross_entropy), member(1, K))
     batch = {"inputs": X, "labels": jnp.array([0, 1, 2, 0]), "index": jnp.arange(4)}
     tx = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, 0.9))
-    state, before = make_state(rule, tx, KEY, batch), jax.tree.map(np.asarray, ONE[1])
+    _, theta, frozen, statistics = a_member(1)
+    collections = statistics | {FROZEN: {"own": frozen, "inner": {}}}
+    state = TrainState(jnp.int32(0), theta, collections, jax.jit(tx.init)(theta), KEY)
+    before = jax.tree.map(np.asarray, a_member(0)[1])
     first, step = state.params, jax.jit(make_step(rule, tx))
     for _ in range(2):
         state, _ = step(state, batch)
     assert np.any(first["templates"]["0/stem/kernel"] != state.params["templates"]["0/stem/kernel"])
     second = (state.params, state.state[FROZEN]["own"])
-    theta, _ = grow(ONE[1:3], second, SHAPES, KEY)
+    theta, _, _ = growing("orthogonal")(a_member(0)[1:], (*second, a_member(1)[3]))
     for path, sets in theta["templates"].items():
         np.testing.assert_array_equal(sets["0"], before["templates"][path])
         np.testing.assert_array_equal(theta["coefficients"][path][0], before["coefficients"][path])
@@ -147,26 +167,26 @@ def test_identity_4_training_member_1_leaves_member_0_as_it_is():
 
 def test_identity_5_gradient_of_templates_is_the_sum_over_the_blocks_that_use_them():
     theta, frozen, _ = grown("orthogonal")
-    path = "2/conv1/kernel"
-    whole = jax.tree.map(lambda leaf: jax.random.normal(KEY, leaf.shape), SHAPES)
+    path, draw = "2/conv1/kernel", np.random.default_rng(0)
+    whole = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype(np.float32), SHAPES)
     loss = lambda theta: sum(
         jnp.sum(a * b)
         for a, b in zip(
             jax.tree.leaves(wide().materialize(theta, frozen)), jax.tree.leaves(whole), strict=True
         )
     )
-    found = jax.grad(loss)(theta)["templates"][path]
-    slope, rows = whole["2"]["conv1"]["kernel"], theta["coefficients"][path]
+    found = jax.jit(jax.grad(loss))(theta)["templates"][path]
+    slope, rows = whole["2"]["conv1"]["kernel"], np.asarray(theta["coefficients"][path])
     i, o = (size // 2 for size in slope.shape[-2:])
     block = [slope[..., :i, :o], slope[..., i:, o:], slope[..., i:, :o], slope[..., :i, o:]]
     for name, used in {"0": (0, 2), "1": (1, 3)}.items():
-        want = sum(jnp.einsum("k,hwio->khwio", rows[n], block[n]) for n in used)
+        want = sum(np.einsum("k,hwio->khwio", rows[n], block[n]) for n in used)
         np.testing.assert_allclose(found[name], want, rtol=1e-5, atol=1e-5)
 
 
 def test_identity_6_shapes_and_size_are_those_of_the_plain_network():
     theta, frozen, state = grown("orthogonal")
-    made = wide().materialize(theta, frozen)
+    made = wide_params(theta, frozen)
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, SHAPES)
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, WIDE_STATE)
     plain, _ = jax.eval_shape(stack(wide_resnet(10, 0.5, CLASSES, stem=8)).init, KEY, X)
@@ -177,30 +197,33 @@ def test_identity_6_shapes_and_size_are_those_of_the_plain_network():
 
 
 def test_identity_6_one_template_of_coefficient_one_is_an_ordinary_network():
-    params, state = jax.jit(WIDE.init)(KEY, X)
-    theta, frozen = wide().init(KEY, params)
-    made = wide().materialize(theta, frozen)
+    params, state = variables(WIDE, X)
+    theta, frozen = jax.jit(wide().init)(KEY, params)
+    made = wide_params(theta, frozen)
     jax.tree.map(np.testing.assert_array_equal, made, params)
     np.testing.assert_array_equal(wide_logits(made, state), wide_logits(params, state))
 
 
 def test_identity_7_swapping_the_members_leaves_the_logits_of_zero_growth():
     logits = []
-    for first, second in ((ONE, TWO), (TWO, ONE)):
+    for first, second in ((0, 1), (1, 0)):
         theta, frozen, state = grown("zero", first, second)
-        logits.append(wide_logits(wide().materialize(theta, frozen), state))
+        logits.append(wide_logits(wide_params(theta, frozen), state))
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
 def test_identity_8_weights_made_once_are_weights_made_at_every_step():
     theta, frozen, state = grown("orthogonal")
     often = jax.jit(lambda theta: WIDE.apply(wide().materialize(theta, frozen), state, X)[0])
-    once = wide_logits(wide().materialize(theta, frozen), state)
+    once = wide_logits(wide_params(theta, frozen), state)
     np.testing.assert_allclose(often(theta), once, rtol=1e-5, atol=1e-6)
 
 
 def test_members_share_an_orthogonal_matrix_of_coefficients_and_no_templates():
-    made = [member(number, K).init(KEY, PARAMS) for number in (0, 1)]
+    params, _ = jax.eval_shape(SMALL.init, KEY, X)
+    few = {name: params[name] for name in ("0", "1", "4")}  # the stem, a block, the classifier
+    few = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), few)
+    made = [member(number, K).init(KEY, few) for number in (0, 1)]
     for path, first in made[0][0]["coefficients"].items():
         rows = [first, made[1][0]["coefficients"][path]]
         if by_name(path) == "diagonal":
@@ -220,7 +243,10 @@ def test_templates_have_the_deviation_of_the_released_initialiser():
 
 
 def test_modes_give_what_their_names_say():
-    rows, spare = jax.random.normal(KEY, (2, 3)), jnp.ones((2, 3))
+    rows, spare = (
+        np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32),
+        np.ones((2, 3), np.float32),
+    )
     of = lambda mode, **options: grown_coefficients(mode, rows, spare, KEY, **options)[2:]
     np.testing.assert_array_equal(of("zero"), 0)
     np.testing.assert_array_equal(of("none"), spare)
@@ -242,7 +268,7 @@ def test_layouts_and_neutral_channels():
 
 def test_momentum_of_the_members_leaves_is_kept_and_new_leaves_begin_at_zero():
     theta, _, _ = grown("orthogonal")
-    kept = grown_momentum(ONE[1], TWO[1], theta)
+    kept = grown_momentum(a_member(0)[1], a_member(1)[1], theta)
     assert jax.tree.map(jnp.shape, kept) == jax.tree.map(jnp.shape, theta)
     jax.tree.map(np.testing.assert_array_equal, kept["templates"], theta["templates"])
     for path, rows in theta["coefficients"].items():
@@ -253,8 +279,9 @@ def test_momentum_of_the_members_leaves_is_kept_and_new_leaves_begin_at_zero():
 
 def test_random_blocks_are_kaimings_beside_an_untouched_diagonal():
     theta, frozen, _ = grown("zero")
-    whole = wide().materialize(theta, frozen)
-    found = with_random_blocks(whole, KEY)
+    whole = wide_params(theta, frozen)
+    found = jax.jit(with_random_blocks)(whole, KEY)
+    found, whole = jax.tree.map(np.asarray, (found, whole))
     drawn = []
     for (keys, new), old in zip(
         jax.tree.leaves_with_path(found), jax.tree.leaves(whole), strict=True
@@ -281,7 +308,10 @@ def test_random_blocks_are_kaimings_beside_an_untouched_diagonal():
         (lambda: layout_of((4, 4), (8, 4, 4)), "is not made of blocks"),
         (lambda: grown_coefficients("half", jnp.ones((2, 2)), jnp.ones((2, 2)), KEY), "is none of"),
         (lambda: concatenated(jnp.ones(2), jnp.ones(2), (3,), "a/scale"), "fewer than those"),
-        (lambda: grow(ONE[1:3], TWO[1:3], {"x": jnp.ones(2)}, KEY), "the wide network"),
+        (
+            lambda: grow(a_member(0)[1:3], a_member(1)[1:3], {"x": jnp.ones(2)}, KEY),
+            "the wide network",
+        ),
         (lambda: wide_resnet(11, 1, 10), "a depth of 6n"),
     ],
 )

@@ -8,19 +8,14 @@ import pytest
 from jaxlearn.core import stack
 from jaxlearn.models.wide_resnet import wide_resnet
 from jaxlearn.procedures.net2wider import copies, net2wider, widened
+from tests.drawn import drawn, variables
 
 KEY = jax.random.key(0)
-X = jax.random.normal(KEY, (4, 8, 8, 3))
+X = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
 
 
 def of(width, stem, second_norm=True):
     return stack(wide_resnet(10, width, 3, stem=stem, second_norm=second_norm))
-
-
-def shaken(tree, seed):
-    """Leaves away from where they begin; variances stay positive."""
-    keys = iter(jax.random.split(jax.random.key(seed), 999))
-    return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.uniform(next(keys), leaf.shape), tree)
 
 
 def logits(model, params, state, train=False):
@@ -34,9 +29,10 @@ def test_the_wider_network_has_the_same_logits(second_norm, train):
     Stage 1 has an identity shortcut, the others one of their own; widths are not multiples.
     """
     small, wide = of(0.25, 4, second_norm), of(0.625, 10, second_norm)
-    params, state = (shaken(tree, i) for i, tree in enumerate(jax.jit(small.init)(KEY, X)))
+    params, state = variables(small, X)
     shapes, statistics = jax.eval_shape(wide.init, KEY, X)
-    more, seen = net2wider(params, state, shapes, jax.random.key(1))
+    widen = jax.jit(lambda params, state: net2wider(params, state, shapes, jax.random.key(1)))
+    more, seen = widen(params, state)
     assert jax.tree.map(jnp.shape, (more, seen)) == jax.tree.map(jnp.shape, (shapes, statistics))
     before = logits(small, params, state, train)
     assert np.std(before) > 0.1
@@ -44,15 +40,18 @@ def test_the_wider_network_has_the_same_logits(second_norm, train):
 
 
 def test_noise_moves_the_new_units_alone():
-    small, wide = of(0.25, 4), of(0.5, 8)
-    params, state = jax.jit(small.init)(KEY, X)
-    shapes, _ = jax.eval_shape(wide.init, KEY, X)
-    still, _ = net2wider(params, state, shapes, KEY)
-    moved, _ = net2wider(params, state, shapes, KEY, noise=0.1)
+    def network(width):
+        norm = {"scale": np.ones(width, np.float32), "bias": np.ones(width, np.float32)}
+        ends = {"norm": norm, "classifier": {"kernel": np.ones((width, 3), np.float32)}}
+        return {"0": {"stem": {"kernel": np.ones((3, 3, 3, width), np.float32)}}, "1": ends}
+
+    params = drawn(network(4))
+    widen = lambda noise: net2wider(params, {}, network(8), KEY, noise=noise)[0]
+    still, moved = jax.tree.map(np.asarray, jax.jit(lambda: (widen(0.0), widen(0.1)))())
     change = np.abs(moved["0"]["stem"]["kernel"] - still["0"]["stem"]["kernel"])
     assert not change[..., :4].any()
     assert np.all(change[..., 4:] > 0)
-    same = [tree["4"]["classifier"]["kernel"] for tree in (moved, still)]
+    same = [tree["1"]["classifier"]["kernel"] for tree in (moved, still)]
     np.testing.assert_array_equal(*same)
 
 
@@ -60,8 +59,8 @@ def test_every_unit_is_kept_and_its_readers_share_its_weight():
     g = copies(KEY, 5, 12)
     np.testing.assert_array_equal(g[:5], np.arange(5))
     assert np.all((g >= 0) & (g < 5))
-    kernel = jax.random.normal(KEY, (3, 3, 5, 2))
-    wide = widened(kernel, g, None)
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 5, 2)).astype(np.float32)
+    wide = np.asarray(widened(kernel, g, None))
     for unit in range(5):
         total = wide[:, :, np.asarray(g) == unit].sum(2)
         np.testing.assert_allclose(total, kernel[:, :, unit], rtol=1e-5, atol=1e-6)

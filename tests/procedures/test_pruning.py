@@ -20,12 +20,19 @@ from jaxlearn.procedures.pruning import (
     unstructured,
     wanda,
 )
+from tests.drawn import variables
 
 KEY = jax.random.key(0)
-WEIGHT = jax.random.normal(KEY, (16, 6))
-X = jax.random.normal(jax.random.key(1), (5, 9, 16)) * jnp.linspace(0.1, 2, 16)
+DRAW = np.random.default_rng(0)
+WEIGHT = jnp.asarray(DRAW.normal(size=(16, 6)), jnp.float32)
+X = (DRAW.normal(size=(5, 9, 16)) * np.linspace(0.1, 2, 16)).astype(np.float32)
 ROWS = X.reshape(-1, 16)
-INPUTS = Inputs(ROWS.T @ ROWS, jnp.float32(5))
+INPUTS = Inputs(jnp.asarray(ROWS.T @ ROWS), jnp.float32(5))
+
+
+def pruned(pruner, weight=WEIGHT, inputs=INPUTS, key=KEY):
+    """What a pruner leaves, in one program."""
+    return np.asarray(jax.jit(pruner.prune)(weight, inputs, key))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8])
@@ -51,7 +58,7 @@ def test_identity_6_every_group_of_m_inputs_has_n_zeros(n, m):
         wanda(n_of_m(n, m)),
         sparsegpt(n_of_m(n, m), block=8, group=m),
     ):
-        made = np.asarray(pruner.prune(WEIGHT, INPUTS, KEY))
+        made = pruned(pruner)
         zeros = (made.reshape(-1, m, 6) == 0).sum(1)
         assert np.all(zeros == n)
 
@@ -60,17 +67,17 @@ def test_wanda_against_numpy_within_rows_and_over_the_matrix():
     x = np.asarray(X, np.float64)
     norm = np.sqrt((x**2).sum(1).mean(0))  # over tokens, then the mean over sequences
     score = np.abs(np.asarray(WEIGHT, np.float64)) * norm[:, None]
-    made = np.asarray(wanda(row_wise(0.5)).prune(WEIGHT, INPUTS, KEY))
+    made = pruned(wanda(row_wise(0.5)))
     for j in range(6):
         assert {*np.flatnonzero(made[:, j] == 0)} == {*np.argsort(score[:, j])[:8]}
-    whole = np.asarray(wanda(unstructured(0.25)).prune(WEIGHT, INPUTS, KEY)).ravel()
+    whole = pruned(wanda(unstructured(0.25))).ravel()
     assert {*np.flatnonzero(whole == 0)} == {*np.argsort(score.ravel())[:24]}
 
 
 def test_random_scores_ignore_the_weights_and_hear_the_key():
-    zeros = lambda weight, key: np.asarray(
-        random_scores(unstructured(0.5)).prune(weight, None, key) == 0
-    )
+    pruner = random_scores(unstructured(0.5))
+    draw = jax.jit(lambda weight, key: pruner.prune(weight, None, key) == 0)
+    zeros = lambda weight, key: np.asarray(draw(weight, key))
     np.testing.assert_array_equal(zeros(WEIGHT, KEY), zeros(WEIGHT**2 + 1, KEY))
     assert np.any(zeros(WEIGHT, KEY) != zeros(WEIGHT, jax.random.key(5)))
 
@@ -78,8 +85,8 @@ def test_random_scores_ignore_the_weights_and_hear_the_key():
 @pytest.mark.parametrize("choice", [unstructured(0.5), unstructured(0.5, parity=True)])
 def test_identity_8_sparsegpt_with_unit_hessian_is_magnitude(choice):
     unit = Inputs(jnp.eye(16), jnp.float32(2))
-    found = sparsegpt(choice, block=16).prune(WEIGHT, unit, KEY)
-    plain = magnitude(choice).prune(WEIGHT, None, KEY)
+    found = pruned(sparsegpt(choice, block=16), inputs=unit)
+    plain = pruned(magnitude(choice), inputs=None)
     np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-6)
 
 
@@ -108,30 +115,28 @@ def test_sparsegpt_against_the_published_algorithm(block):
     want = published_sparsegpt(
         np.asarray(WEIGHT, np.float64).T, np.asarray(X, np.float64), 0.5, block
     )
-    found = sparsegpt(unstructured(0.5), block=block).prune(WEIGHT, INPUTS, KEY)
+    found = pruned(sparsegpt(unstructured(0.5), block=block))
     np.testing.assert_allclose(found, want.T, rtol=1e-3, atol=1e-4)
 
 
 def test_sparsegpt_computes_more_of_the_old_outputs_than_wanda_and_wanda_than_magnitude():
-    error = lambda pruner: float(
-        jnp.sum((ROWS @ (pruner.prune(WEIGHT, INPUTS, KEY) - WEIGHT)) ** 2)
-    )
+    error = lambda pruner: float(((ROWS @ (pruned(pruner) - np.asarray(WEIGHT))) ** 2).sum())
     order = [sparsegpt(unstructured(0.5)), wanda(unstructured(0.5)), magnitude(unstructured(0.5))]
     best, middle, worst = map(error, order)
     assert best < middle < worst
 
 
 def test_sparsegpt_takes_the_weights_of_dead_inputs():
-    dead = ROWS.at[:, 3].set(0)
-    made = sparsegpt(unstructured(0.25)).prune(WEIGHT, Inputs(dead.T @ dead, jnp.float32(5)), KEY)
+    dead = ROWS * (np.arange(16) != 3)
+    made = pruned(sparsegpt(unstructured(0.25)), inputs=Inputs(dead.T @ dead, jnp.float32(5)))
     assert np.isfinite(made).all()
     assert not np.any(made[3])
 
 
 def test_inputs_of_linear_layers_are_found_by_the_paths_of_their_kernels():
     block = opt_blocks(11, 1, 8, longest=6, heads=2, hidden=12)[1]
-    x = jax.random.normal(KEY, (3, 5, 8))
-    params, state = block.init(KEY, x)
+    x = jnp.asarray(DRAW.normal(size=(3, 5, 8)), jnp.float32)
+    params, state = variables(block, x)
     found = jax.jit(lambda params: linear_inputs(block, params, state, x))(params)
     paths = ["attention/" + name for name in ("query", "key", "value", "out")] + ["hidden", "out"]
     assert {*found} == {f"layer/{path}/kernel" for path in paths}
@@ -139,6 +144,8 @@ def test_inputs_of_linear_layers_are_found_by_the_paths_of_their_kernels():
     normed = (normed - normed.mean(-1, keepdims=True)) / np.sqrt(
         normed.var(-1, keepdims=True) + 1e-5
     )
+    norm = jax.tree.map(np.asarray, params["layer"]["attention_norm"])
+    normed = normed * norm["scale"] + norm["bias"]
     want = np.einsum("bti,btj->ij", normed, normed)
     np.testing.assert_allclose(
         found["layer/attention/query/kernel"].gram, want, rtol=1e-4, atol=1e-4
@@ -149,9 +156,10 @@ def test_inputs_of_linear_layers_are_found_by_the_paths_of_their_kernels():
 
 def test_every_layer_gets_the_same_sparsity_and_nothing_else_is_touched():
     model = stack(opt_blocks(11, 2, 8, longest=6, heads=2))
-    params, _ = model.init(KEY, jnp.zeros((1, 4), int))
+    params, _ = variables(model, np.zeros((1, 4), int))
     within = lambda path: path.endswith("kernel") and "head" not in path
-    made = prune(magnitude(unstructured(0.75)), params, within, KEY)
+    cut = jax.jit(lambda params: prune(magnitude(unstructured(0.75)), params, within, KEY))
+    made = jax.tree.map(np.asarray, cut(params))
     for layer in ("1", "2"):
         for kernel in (made[layer]["layer"]["hidden"], made[layer]["layer"]["attention"]["key"]):
             assert float((kernel["kernel"] == 0).mean()) == 0.75

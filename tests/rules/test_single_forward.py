@@ -22,6 +22,7 @@ from jaxlearn.rules.single_forward import (
     with_labels,
 )
 from jaxlearn.rules.top_down import labels_above
+from tests.compiled import compiled
 
 NODES, TRAIN = 24, np.arange(0, 24, 2)
 
@@ -45,30 +46,36 @@ def graph_batch(new: np.ndarray | None = None, ids: np.ndarray = TRAIN):
     return node_batch(name[ids], graph.labels[np.argsort(name)], context)
 
 
-GRAPH = single_forward(blocks(), virtual_nodes())
-PLAIN = single_forward(tiny_blocks(), virtual_examples(CLASSES))
-CASES = [(GRAPH, graph_batch()), (PLAIN, tiny_batch(12))]
+GRAPH = compiled(single_forward(blocks(), virtual_nodes()))
+PLAIN = compiled(single_forward(tiny_blocks(), virtual_examples(CLASSES)))
 
 
-@pytest.mark.parametrize(("rule", "batch"), CASES, ids=["graph", "plain"])
-def test_identity_1_no_local_loss_reaches_the_weights_of_another_layer(rule, batch):
+@pytest.fixture(params=["graph", "plain"])
+def case(request):
+    return (GRAPH, graph_batch()) if request.param == "graph" else (PLAIN, tiny_batch(12))
+
+
+def test_identity_1_no_local_loss_reaches_the_weights_of_another_layer(case):
+    rule, batch = case
     params, state = rule.init(jax.random.key(1), batch)
 
     def local_loss(params, l):
         return rule.signal(params, state, batch, jax.random.key(0))[2][f"loss/{l}"]
 
+    every = jax.jit(lambda params: {l: jax.grad(local_loss)(params, l) for l in ("0", "1")})(params)
+    every = jax.tree.map(np.asarray, every)
+    signal = rule.signal(params, state, batch, jax.random.key(0))[0]
     for own, other in (("0", "1"), ("1", "0")):
-        gradient = jax.grad(local_loss)(params, own)
+        gradient = every[own]
         assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient[other]))
-        signal = rule.signal(params, state, batch, jax.random.key(0))[0]
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient[own], signal[own]
         )
         assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(gradient[own]))
 
 
-@pytest.mark.parametrize(("rule", "batch"), CASES, ids=["graph", "plain"])
-def test_identity_5_predictions_sum_to_the_number_of_layers(rule, batch):
+def test_identity_5_predictions_sum_to_the_number_of_layers(case):
+    rule, batch = case
     params, state = rule.init(jax.random.key(1), batch)
     outputs, _ = rule.predict(params, state, batch)
     assert outputs.shape == (12, CLASSES)
@@ -97,7 +104,9 @@ def test_identity_6_scores_move_with_the_classes_and_their_virtual_features():
 
 def test_local_loss_is_the_cross_entropy_with_the_prototypes():
     temperature, batch = 0.5, tiny_batch(12)
-    rule = single_forward(tiny_blocks(), virtual_examples(CLASSES), temperature=temperature)
+    rule = compiled(
+        single_forward(tiny_blocks(), virtual_examples(CLASSES), temperature=temperature)
+    )
     params, state = rule.init(jax.random.key(1), batch)
     metrics = rule.signal(params, state, batch, jax.random.key(0))[2]
     x = np.asarray(virtual_examples(CLASSES).enter(batch), np.float64)
@@ -122,10 +131,11 @@ def test_labels_can_be_appended_to_the_first_layer_or_to_all(every_layer):
     shown = labels_above(every, jnp.asarray(TRAIN), CLASSES)
     batch["context"] = with_labels(batch["context"], shown, every_layer=every_layer)
     rule, advance = graph_stage(blocks()[0])
+    rule, advance = compiled(rule), jax.jit(advance)
     matrix = np.asarray(to_dense(batch["context"]["matrix"]), np.float64)
     x = np.concatenate([graph_batch()["context"]["features"], shown], 1).astype(np.float64)
     for l in range(depth):
-        params, state = jax.jit(rule.init)(jax.random.key(l), batch)
+        params, state = rule.init(jax.random.key(l), batch)
         layer = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["0"])
         kernel, bias = (next(a for a in jax.tree.leaves(layer) if a.ndim == n) for n in (2, 1))
         x = x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-8)
@@ -159,8 +169,8 @@ def test_images_keep_their_shape_beside_their_virtual_images():
     assert (h.shape[0], v.shape[0]) == (2, 10)
 
 
-@pytest.mark.parametrize(("rule", "batch"), CASES, ids=["graph", "plain"])
-def test_microbatches_give_the_same_signal(rule, batch):
+def test_microbatches_give_the_same_signal(case):
+    rule, batch = case
     params, state = rule.init(jax.random.key(1), batch)
     want = rule.signal(params, state, batch, jax.random.key(0))[0]
     found = jax.jit(microbatch(rule, 3).signal)(params, state, batch, jax.random.key(0))[0]
@@ -180,12 +190,12 @@ def test_padded_nodes_with_weight_zero_change_nothing():
     np.testing.assert_allclose(same["accuracy"], metrics["accuracy"], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("rule", "batch"), CASES, ids=["graph", "plain"])
-def test_split_examples_share_the_graph_and_give_the_same_step(rule, batch):
+def test_split_examples_share_the_graph_and_give_the_same_step(case):
+    rule, batch = case
     # vmap with the axis name of the mesh is what shard_map does, on a single device
     tx = optax.adam(1e-2)
     step = make_step(rule, tx)
-    state = make_state(rule, tx, jax.random.key(1), batch)
+    state = jax.jit(lambda: make_state(rule, tx, jax.random.key(1), batch))()
     axes = {name: None if name == "context" else 0 for name in batch}
     four = trees.over_examples(lambda leaf: leaf.reshape(4, 3, *leaf.shape[1:]), batch)
     split = jax.vmap(step, in_axes=(None, axes), axis_name=axis.DATA)

@@ -36,15 +36,21 @@ def at_nodes(name, form, knob):
     """Estimates of every node by itself, the rate they share, and the weights; float64."""
     grid, weights = quadrature()
     features = universal_features(name, len(grid), form=form, knob=knob)
-    draws = features.draw(jax.random.key(0), 2)
-    draws = {k: jnp.broadcast_to(v[:, :1], v.shape) for k, v in draws.items() if k != "directions"}
-    draws["directions"] = jnp.asarray(grid)
-    product = features.phi(draws, jnp.asarray(X)) * features.psi(
-        draws, jnp.asarray(W)[None], jnp.array([B])
-    )
+
+    @jax.jit
+    def products():
+        draws = features.draw(jax.random.key(0), 2)
+        draws = {
+            k: jnp.broadcast_to(v[:, :1], v.shape) for k, v in draws.items() if k != "directions"
+        }
+        draws["directions"] = jnp.asarray(grid)
+        psi = features.psi(draws, jnp.asarray(W)[None], jnp.array([B]))
+        return draws, features.phi(draws, jnp.asarray(X)) * psi
+
+    draws, product = jax.tree.map(np.asarray, products())
     each = len(grid) * product.reshape(-1, len(grid)).sum(0)
-    rate, weight = (complex(*np.asarray(draws[k])[:, 0]) for k in ("rate", "weight"))
-    return np.asarray(each), rate, weight, weights
+    rate, weight = (complex(*draws[k][:, 0]) for k in ("rate", "weight"))
+    return each, rate, weight, weights
 
 
 CASES = [
@@ -100,9 +106,14 @@ def test_identity_1_unbiased_within_four_standard_errors_and_imaginary_part_to_z
     z, n = float(w[0] @ x + b[0]), 200_000
     for name, knob in (("cos", 0.0), ("sin", 0.0), ("cos", -0.1), ("sin", 0.1)):
         features = universal_features(name, n, knob=knob)
-        draws = features.draw(jax.random.key(2), 4)
-        re, im = features.phi(draws, x).reshape(2, n)
-        first, second = features.psi(draws, w, b)[0].reshape(2, n)
+
+        @jax.jit
+        def parts(key, features=features):
+            draws = features.draw(key, 4)
+            return features.phi(draws, x), features.psi(draws, w, b)[0]
+
+        phi, psi = (np.asarray(part).reshape(2, n) for part in parts(jax.random.key(2)))
+        (re, im), (first, second) = phi, psi
         real, imaginary = n * (re * first + im * second), n * (im * first - re * second)
         for terms, truth in ((real, SPECTRA[name].function(z)), (imaginary, 0)):
             assert abs(terms.mean() - truth) < 4 * terms.std() / np.sqrt(n), (name, knob)
@@ -110,35 +121,39 @@ def test_identity_1_unbiased_within_four_standard_errors_and_imaginary_part_to_z
 
 def test_real_part_is_the_mean_over_both_signs_of_the_frequency():
     features = universal_features("sin", 8, form="asymmetric")
-    draws = features.draw(jax.random.key(0), 2)
-    turn = lambda pair: pair * jnp.array([[1.0], [-1.0]])
+    draws = jax.jit(features.draw, static_argnums=1)(jax.random.key(0), 2)
+    turn = lambda pair: np.asarray(pair) * np.array([[1.0], [-1.0]], np.float32)
     other = draws | {k: turn(draws[k]) for k in ("rate", "weight", "beta")}
     x, w, b = jnp.asarray(X, jnp.float32), jnp.asarray(W, jnp.float32)[None], jnp.array([B])
-    pair = (features.estimate(draws, x, w, b) + features.estimate(other, x, w, b)) / 2
-    np.testing.assert_allclose(pair, features.estimate(draws, x, w, b), rtol=1e-5)
-    assert (features.phi(draws, x) > 0).all()
+    estimate = jax.jit(features.estimate)
+    one, two = (np.asarray(estimate(given, x, w, b)) for given in (draws, other))
+    np.testing.assert_allclose((one + two) / 2, one, rtol=1e-5)
+    assert (np.asarray(jax.jit(features.phi)(draws, x)) > 0).all()
 
 
 def test_identity_3_relu_features_estimate_the_arc_cosine_kernel():
     features = relu_features(100_000)
     x, w = jnp.array([0.9, -0.2, 0.4]), jnp.array([[0.5, 0.5, -0.1], [0.0, 0.0, 0.0]])
-    draws = features.draw(jax.random.key(0), 3)
-    np.testing.assert_allclose(features.estimate(draws, x, w), arc_cosine(x, w), atol=1e-2)
-    assert features.estimate(draws, x, w)[1] == 0
-    twice = features.phi(draws, 2 * x)
-    np.testing.assert_array_equal(twice, 2 * features.phi(draws, x))
+    draws, exact = (
+        jax.jit(features.draw, static_argnums=1)(jax.random.key(0), 3),
+        jax.jit(arc_cosine),
+    )
+    found, phi = np.asarray(jax.jit(features.estimate)(draws, x, w)), jax.jit(features.phi)
+    np.testing.assert_allclose(found, exact(x, w), atol=1e-2)
+    assert found[1] == 0
+    np.testing.assert_array_equal(phi(draws, 2 * x), 2 * np.asarray(phi(draws, x)))
     # in the plane the integral over the angle is a sum over equal steps
     count = 4000
     angle = 2 * np.pi * np.arange(count) / count
     circle = {"directions": jnp.asarray(np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], -1))}
-    plane = relu_features(count).estimate(circle, jnp.asarray(X), jnp.asarray(W)[None])
-    np.testing.assert_allclose(plane, arc_cosine(jnp.asarray(X), jnp.asarray(W)[None]), rtol=1e-4)
+    plane = jax.jit(relu_features(count).estimate)(circle, jnp.asarray(X), jnp.asarray(W)[None])
+    np.testing.assert_allclose(plane, exact(jnp.asarray(X), jnp.asarray(W)[None]), rtol=1e-4)
 
 
 def test_relu_features_turn_linear_as_the_floor_falls():
-    g = orthogonal(jax.random.key(0), 3, 3, "fixed")
+    g = jax.jit(orthogonal, static_argnums=(1, 2, 3))(jax.random.key(0), 3, 3, "fixed")
     x, w = jnp.array([1.0, -2.0, 0.5]), jnp.array([[0.3, 0.1, -0.7]])
-    found = relu_features(3, floor=-100.0).estimate({"directions": g}, x, w)
+    found = jax.jit(relu_features(3, floor=-100.0).estimate)({"directions": g}, x, w)
     np.testing.assert_allclose(found, w @ x, rtol=1e-5)
 
 
@@ -157,15 +172,16 @@ def test_power_series_estimate_their_polynomials_and_the_functions():
 
 
 def test_identity_8_orthogonal_rows_and_their_norms():
-    g = orthogonal(jax.random.key(0), 20, 8)
+    rows = jax.jit(orthogonal, static_argnums=(1, 2, 3))
+    g = np.asarray(rows(jax.random.key(0), 20, 8))
     for block in (g[:8], g[8:16], g[16:]):
-        unit = block / jnp.linalg.norm(block, axis=1, keepdims=True)
+        unit = block / np.linalg.norm(block, axis=1, keepdims=True)
         np.testing.assert_allclose(unit @ unit.T, np.eye(len(block)), atol=1e-5)
-    norms = jnp.linalg.norm(orthogonal(jax.random.key(1), 4000, 8), axis=1)
-    reference = jnp.linalg.norm(gaussian(jax.random.key(2), 4000, 8), axis=1)
+    norms = np.linalg.norm(rows(jax.random.key(1), 4000, 8), axis=1)
+    reference = np.linalg.norm(gaussian(jax.random.key(2), 4000, 8), axis=1)
     np.testing.assert_allclose(norms.mean(), reference.mean(), atol=0.05)
     np.testing.assert_allclose((norms**2).var(), 16, rtol=0.15)
-    fixed = jnp.linalg.norm(orthogonal(jax.random.key(1), 20, 8, "fixed"), axis=1)
+    fixed = np.linalg.norm(rows(jax.random.key(1), 20, 8, "fixed"), axis=1)
     np.testing.assert_allclose(fixed, np.sqrt(8), rtol=1e-5)
 
 
@@ -183,9 +199,9 @@ def test_rescaling_changes_the_kernel_as_said():
 
 def test_large_inputs_stay_finite():
     features = universal_features("cos", 8, form="asymmetric")
-    draws = features.draw(jax.random.key(0), 4)
-    found = features.estimate(draws, 100 * jnp.ones(4), 100 * jnp.ones((1, 4)))
-    assert jnp.isfinite(found).all()
+    draw = lambda: features.draw(jax.random.key(0), 4)
+    found = jax.jit(lambda: features.estimate(draw(), 100 * jnp.ones(4), 100 * jnp.ones((1, 4))))()
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize(

@@ -20,24 +20,24 @@ from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules import backprop
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (6, 8))
+X = jnp.asarray(np.random.default_rng(1).normal(size=(6, 8)), jnp.float32)
 
 
 def test_identity_4_linear_in_omega():
     layer = SNNK(5, universal_features("sin", 7))
-    variables = layer.init(KEY, X)
-    a, b = variables["params"], {"omega": jnp.ones((5, 14))}
-    of = lambda params: layer.apply(variables | {"params": params}, X)
-    both = jax.tree.map(jnp.add, a, b)
-    np.testing.assert_allclose(of(both), of(a) + of(b), rtol=1e-5, atol=1e-6)
+    variables = jax.jit(layer.init)(KEY, X)
+    a, b = variables["params"], {"omega": np.ones((5, 14), np.float32)}
+    of = jax.jit(lambda params: layer.apply(variables | {"params": params}, X))
+    both = jax.tree.map(lambda x, y: np.asarray(x) + y, a, b)
+    np.testing.assert_allclose(of(both), np.asarray(of(a)) + of(b), rtol=1e-5, atol=1e-6)
 
 
 def test_output_is_phi_times_omega_and_omega_starts_as_psi_of_dense_rows():
     features = relu_features(7)
-    variables = SNNK(5, features, linen.initializers.ones).init(KEY, X)
+    variables = jax.jit(SNNK(5, features, linen.initializers.ones).init)(KEY, X)
     draws, omega = variables[FROZEN]["draws"], variables["params"]["omega"]
-    np.testing.assert_array_equal(omega, features.psi(draws, jnp.ones((5, 8)), None))
-    found = SNNK(5, features).apply(variables, X)
+    np.testing.assert_array_equal(omega, jax.jit(features.psi)(draws, jnp.ones((5, 8)), None))
+    found = jax.jit(SNNK(5, features).apply)(variables, X)
     g, x = np.asarray(draws["directions"], np.float64), np.asarray(X, np.float64)
     np.testing.assert_allclose(found, np.maximum(x @ g.T, 0) / np.sqrt(7) @ omega.T, rtol=1e-5)
 
@@ -69,12 +69,12 @@ def test_identity_5_adapters_start_as_the_identity_and_only_the_last_factor_has_
         (SNNKBottleneck(features, 3), "omega", "up"),
         (BottleneckAdapter(3), "down", "up"),
     ):
-        variables = adapter.init(KEY, X)
-        np.testing.assert_array_equal(adapter.apply(variables, X), X)
+        variables = jax.jit(adapter.init)(KEY, X)
+        np.testing.assert_array_equal(jax.jit(adapter.apply)(variables, X), X)
         loss = lambda params, a=adapter, v=variables: (
             a.apply(v | {"params": params}, X) ** 2
         ).sum()
-        slope = jax.grad(loss)(variables["params"])
+        slope = jax.jit(jax.grad(loss))(variables["params"])
         assert all(not np.any(leaf) for leaf in jax.tree.leaves(slope[quiet]))
         assert any(np.any(leaf) for leaf in jax.tree.leaves(slope[loud]))
 
