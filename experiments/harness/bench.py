@@ -40,7 +40,7 @@ def measure(
             "name": name,
             **timing.spread(times[name]),
             **costs[name],
-            "ratio_to_backprop": timing.ratio(times[name], times[bench.beside_what(name)]),
+            "ratio_to_backprop": timing.ratio(times[name], times[bench.measure_of(name)]),
         }
         rows.append(row | _beside(name, [peer.package for peer in peers[name]], times))
     if loop.worth(bench.programs["backprop"], times["backprop"]):

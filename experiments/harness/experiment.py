@@ -193,7 +193,7 @@ class Bench:
         if unknown := sorted(set(self.peers) - set(self.programs)):
             raise ValueError(f"peers of unknown rows {unknown}; rows are {list(self.programs)}")
 
-    def beside_what(self, row: str) -> str:
+    def measure_of(self, row: str) -> str:
         """Return the row of backpropagation that measures a row."""
         name, comma, setting = row.partition(", ")
         own = f"backprop, {setting}"

@@ -18,6 +18,7 @@ from experiments.granet import (
     rows,
     transform,
 )
+from experiments.parts.granet_choice import by_sorting, choice
 from experiments.parts.granet_plasticity import KINDS, plasticity_study
 from jaxlearn.models.tiny import tiny_batch, tiny_stack
 from jaxlearn.objectives import cross_entropy
@@ -52,6 +53,17 @@ def test_the_variants_have_a_table_of_their_own_beside_the_methods():
     small = {row.name: row.config for row in rows(PRESETS["small"])}
     again = {row.name: row.config for row in rows(PRESETS["variants"]) if row.name in small}
     assert again == {name: small[name] for name in REFERENCES}, "trained once for both tables"
+
+
+def test_the_bench_chooses_a_fifth_and_a_sort_that_disagrees_is_refused():
+    made = choice(1000)
+    mask = np.asarray(jax.jit(made.step)(made.state, made.batch)[1]["mask"])
+    order = np.argsort(-np.abs(np.asarray(made.state["weights"])))
+    assert {*np.flatnonzero(mask)} == {*order[:200]}
+    np.testing.assert_array_equal(by_sorting(made).start()()["mask"], mask)
+    other = replace(made, step=lambda state, batch: (state, {"mask": state["weights"] > 1}))
+    with pytest.raises(ValueError, match="other weights than the search"):
+        by_sorting(other).start()
 
 
 def test_refuses_a_study_without_a_checkpoint():

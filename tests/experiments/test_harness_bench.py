@@ -129,7 +129,7 @@ def test_a_row_is_measured_by_the_backprop_of_its_setting():
     names = ("backprop", "ours", "backprop, wide", "ours, wide", "ours, T=2")
     made = Bench({name: program() for name in names})
     measures = ["backprop", "backprop", "backprop", "backprop, wide", "backprop"]
-    assert [made.beside_what(name) for name in names] == measures
+    assert [made.measure_of(name) for name in names] == measures
 
 
 def test_keys_are_copied_too():

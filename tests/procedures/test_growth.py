@@ -220,10 +220,9 @@ def test_identity_8_weights_made_once_are_weights_made_at_every_step():
 
 
 def test_members_share_an_orthogonal_matrix_of_coefficients_and_no_templates():
-    params, _ = jax.eval_shape(SMALL.init, KEY, X)
-    few = {name: params[name] for name in ("0", "1", "4")}  # the stem, a block, the classifier
-    few = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), few)
-    made = [member(number, K).init(KEY, few) for number in (0, 1)]
+    params, _ = variables(SMALL, X)
+    begin = jax.jit(lambda params: [member(number, K).init(KEY, params) for number in (0, 1)])
+    made = jax.tree.map(np.asarray, begin(params))
     for path, first in made[0][0]["coefficients"].items():
         rows = [first, made[1][0]["coefficients"][path]]
         if by_name(path) == "diagonal":

@@ -1,0 +1,74 @@
+"""What the tables of `granet.py` should show."""
+
+from experiments.harness import Claim, Measured
+from experiments.parts.granet_plasticity import KINDS
+
+
+def claims(measured: Measured) -> list[Claim]:
+    """What the method should show at this scale."""
+    found = [_exact(measured)]
+    if "pruned_early" in measured.rows:
+        found += _small_claims(measured)
+    if "plasticity_late" in measured.rows:
+        found.append(_restart(measured))
+    return found
+
+
+def _exact(measured: Measured) -> Claim:
+    rows = {name: row for name, row in measured.rows.items() if "excess" in row}
+    off = {
+        name: (row["excess"], row["stray"])
+        for name, row in rows.items()
+        if any(row["excess"]) or any(row["stray"])
+    }
+    # uniform rows round in every layer by itself, and the released code keeps other counts
+    other = ("uniform", "parity")
+    allowed = {name for name in off if name.endswith(other) and not any(off[name][1])}
+    text = "every sparse row ends with floor(N density) active weights, and zeros elsewhere"
+    return Claim(
+        "exact-density",
+        text,
+        set(off) == allowed,
+        f"{len(rows)} rows, off target: {off or 'none'}",
+        presets=("smoke", "small", "variants", "paper"),
+    )
+
+
+def _small_claims(measured: Measured) -> list[Claim]:
+    def above(identity: str, row: str, other: str, margin: float) -> Claim:
+        gap = measured.gap(row, other, "accuracy")
+        shown = f"{measured.show(row, 'accuracy')}, {measured.show(other, 'accuracy')}"
+        text = f"{row} is at least {margin:+g} points from {other} in mean accuracy"
+        return Claim(identity, text, gap >= margin, f"{gap:+.2f}: {shown}", presets=("small",))
+
+    early, late = (measured.mean(f"pruned_{when}", "recovery") for when in ("early", "late"))
+    return [
+        above("rigl-over-static", "rigl", "static", 0.3),
+        above("granet-0-over-rigl", "granet_0", "rigl", 0.5),
+        above("gmp-over-rigl", "gmp", "rigl", 0.5),
+        above("granet-0.5-over-rigl", "granet_0.5", "rigl", 0.5),
+        above("granet-0.5-over-static", "granet_0.5", "static", 0.3),
+        Claim(
+            "plasticity",
+            "after pruning 80 % at once, the high learning rate recovers at least as well",
+            early >= late,
+            f"accuracy after minus before: early {early:+.2f}, late {late:+.2f}",
+            presets=("small",),
+        ),
+    ]
+
+
+def _restart(measured: Measured) -> Claim:
+    recovered = {
+        kind: [measured.mean(f"plasticity_{when}", f"{kind} 80 %") for when in ("early", "late")]
+        for kind in KINDS
+    }
+    pairs = recovered.items()
+    return Claim(
+        "plasticity-restart",
+        "restarted from a checkpoint after an 80 % prune of any kind, the high learning rate "
+        "recovers at least as well as the low one",
+        all(early >= late for early, late in recovered.values()),
+        "; ".join(f"{kind}: early {early:+.2f}, late {late:+.2f}" for kind, (early, late) in pairs),
+        presets=("small",),
+    )
