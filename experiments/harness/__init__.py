@@ -42,7 +42,8 @@ many devices share one copy of the state:
     {"slug", "preset", "topology", "devices", "temp_bytes", "argument_bytes", "flops", "bytes",
      "collectives": {"all-reduce": 1, "all-gather": 0, …}, "collective_bytes": {…}}
 
-`bench --json`, also under its slug in `results/bench.json`; the last three keys of a row are there
+`bench --json`, also under its slug in `results/bench.json` (on a GPU `bench-gpu.json`, so that
+neither replaces the other); the last three keys of a row are there
 where a peer is installed, and ratios are ours / theirs; `peer` is the fastest of `peers`. A row
 "NAME, SETTING" has its ratio to "backprop, SETTING" if there is such a row. The row
 "backprop in fit" is the same step inside the training loop, input included: what its ratio exceeds

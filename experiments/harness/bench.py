@@ -113,8 +113,10 @@ def _version(package: str) -> str:
         return ""
 
 
-def keep(made: Mapping[str, Any], file: Path) -> None:
-    """Merge one experiment's bench into the file of all of them, keyed by slug."""
+def keep(made: Mapping[str, Any], results: Path) -> None:
+    """Merge one experiment's bench into the file of all of them on its platform, keyed by slug."""
+    platform = made["environment"]["platform"]
+    file = results / ("bench.json" if platform == "cpu" else f"bench-{platform}.json")
     known = store.read(file) if file.exists() else {}
     merged = dict(sorted((known | {made["slug"]: made}).items()))
     store.write(file, store.dump(merged))

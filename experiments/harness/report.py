@@ -132,14 +132,14 @@ def _markdown(pages: list[dict[str, Any]], pods: list[list[str]], held: int, fai
 
 
 def _folders(results: Path) -> list[Path]:
-    benched = _benches(results)
-    names = {path.name for path in results.glob("*") if path.is_dir()} | set(benched)
+    benched = {slug for made in _benches(results) for slug in made}
+    names = {path.name for path in results.glob("*") if path.is_dir()} | benched
     return [results / name for name in sorted(names) if not name.startswith(".")]
 
 
-def _benches(results: Path) -> dict[str, Any]:
-    file = results / "bench.json"
-    return dict(store.read(file)) if file.exists() else {}
+def _benches(results: Path) -> list[dict[str, Any]]:
+    """What was timed, by slug: on processors, then in a file of its own on other devices."""
+    return [store.read(file) for file in sorted(results.glob("bench*.json"), reverse=True)]
 
 
 def _page(folder: Path, results: Path) -> dict[str, Any] | None:
@@ -178,8 +178,11 @@ def _compiled(folder: Path) -> list[tuple[str, list[list[str]]]]:
 
 
 def _benched(slug: str, results: Path) -> list[tuple[str, list[list[str]]]]:
-    found = _benches(results).get(slug)
-    made = [("step time and memory", present.bench_grid(found))] if found else []
-    if found and "scaling" in found:
-        made.append(("one step shared by virtual devices", present.scaling_grid(found)))
+    made = []
+    for found in (kept[slug] for kept in _benches(results) if slug in kept):
+        device = found["environment"].get("devices", "")
+        where = "" if found["environment"].get("platform", "cpu") == "cpu" else f" on {device}"
+        made.append((f"step time and memory{where}", present.bench_grid(found)))
+        if "scaling" in found:
+            made.append(("one step shared by virtual devices", present.scaling_grid(found)))
     return made

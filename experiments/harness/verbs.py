@@ -90,7 +90,7 @@ def bench(experiment: Experiment, config: None, options: argparse.Namespace, res
         if options.scaling:
             _say("sharing a step between devices")
             made["scaling"] = scaling.measure(experiment.slug, results.parent)
-        benches.keep(made, results / "bench.json")
+        benches.keep(made, results)
     if options.json:
         print(store.dump(made), end="")
     else:

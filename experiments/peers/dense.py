@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, leaves, stepper, tensor, torch, weights
+from experiments.peers.torch import agree, in_order, leaves, placed, stepper, tensor, torch, weights
 from jaxlearn.core import Rule
 
 
@@ -17,7 +17,7 @@ def start(rule: Rule, program: Program, *, rate: float):
         ValueError: when its predictions are not ours.
     """
     t, f, params = torch(), torch().nn.functional, weights(program.state.params)
-    inputs = t.from_numpy(jax.device_get(program.batch["inputs"])).flatten(1)
+    inputs = placed(program.batch["inputs"]).flatten(1)
     labels = tensor(program.batch["labels"]).long()
     modules, heads = list(in_order(params)), list(in_order(params.get("heads", {})))
 

@@ -71,4 +71,5 @@ def _csr(matrix: Sparse) -> Any:
         tensor(pattern.indices[:entries]).long(),
         tensor(np.asarray(matrix.values)[:entries]),
         size=matrix.shape,
+        check_invariants=True,
     )

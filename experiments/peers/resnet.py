@@ -12,6 +12,7 @@ from experiments.peers.torch import (
     batch_norm,
     in_order,
     leaves,
+    placed,
     running_statistics,
     stepper,
     tensor,
@@ -88,7 +89,7 @@ def _forward(p: Tree, x: Any, running: Running, *, train: bool) -> Any:
 def _normalised(images: Any) -> Any:
     """`[batch, H, W, 3]` of 0 … 255 to `[batch, 3, H, W]`."""
     t = torch()
-    scaled = (t.from_numpy(images) / 255 - t.tensor(MEAN)) / t.tensor(STD)
+    scaled = (placed(images) / 255 - t.tensor(MEAN)) / t.tensor(STD)
     return scaled.permute(0, 3, 1, 2).float().contiguous()
 
 

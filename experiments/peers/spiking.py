@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import Any
 
 import jax
-import numpy as np
 
 from experiments.harness import Program
 from experiments.peers.torch import (
@@ -16,6 +15,7 @@ from experiments.peers.torch import (
     batch_norm,
     in_order,
     leaves,
+    placed,
     running_statistics,
     stepper,
     tensor,
@@ -55,7 +55,7 @@ def start(
         ValueError: when its loss is not ours.
     """
     t, f, params = torch(), torch().nn.functional, weights(program.state.params)
-    x = t.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
+    x = placed(images).permute(0, 3, 1, 2).contiguous()
     labels = tensor(program.batch["labels"]).long()
     running = running_statistics(params)
     *blocks, readout = in_order(params)

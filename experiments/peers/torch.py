@@ -9,16 +9,36 @@ import numpy as np
 
 
 def torch() -> Any:
-    """The package; it is looked for only when a peer starts."""
-    return import_module("torch")
+    """The package, on the device that ours runs on; it is looked for only when a peer starts.
+
+    Raises:
+        ValueError: when ours runs on a GPU that it cannot use.
+    """
+    package = import_module("torch")
+    if jax.default_backend() != "gpu":
+        return package
+    if not package.cuda.is_available():
+        raise ValueError(
+            f"PyTorch {package.__version__} cannot use this GPU: install one that can, or compare "
+            f"on the processor with JAX_PLATFORMS=cpu"
+        )
+    package.set_default_device("cuda")
+    # products as precise as ours
+    precision = getattr(jax.config, "jax_default_matmul_precision", None)
+    fast = precision not in ("highest", "float32")
+    package.backends.cuda.matmul.allow_tf32 = package.backends.cudnn.allow_tf32 = fast
+    return package
+
+
+def placed(array: Any) -> Any:
+    """A tensor of its own, of the same shape."""
+    return torch().as_tensor(np.array(array, order="C"), device=torch().get_default_device())
 
 
 def tensor(array: Any) -> Any:
-    """A tensor of its own; kernels of convolutions `[h, w, in, out]` become `[out, in, h, w]`."""
-    values = np.array(array)
-    if values.ndim == 4:
-        values = np.ascontiguousarray(values.transpose(3, 2, 0, 1))
-    return torch().from_numpy(values)
+    """The same; kernels of convolutions `[h, w, in, out]` become `[out, in, h, w]`."""
+    values = np.asarray(array)
+    return placed(values.transpose(3, 2, 0, 1) if values.ndim == 4 else values)
 
 
 def weights(params: Any) -> Any:
@@ -59,7 +79,7 @@ def agree(ours: Any, theirs: Any, what: str, rtol: float = 1e-3) -> None:
     Raises:
         ValueError: when they differ.
     """
-    ours, theirs = np.asarray(ours), theirs.detach().numpy()
+    ours, theirs = np.asarray(ours), theirs.detach().cpu().numpy()
     worst = np.abs(ours - theirs).max() / np.abs(ours).max()
     if not worst <= rtol:
         raise ValueError(f"{what}: outputs of the peer differ by {worst:.1e} of the largest")
@@ -74,11 +94,11 @@ def stepper(losses: Callable[[], Iterable[Any]], optimizer: Any) -> Callable[[],
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        total = 0.0
+        total: Any = 0.0
         for loss in losses():
             loss.backward()
-            total += float(loss.detach())
+            total = total + loss.detach()
         optimizer.step()
-        return total
+        return float(total)  # waits for the device, once
 
     return step

@@ -92,14 +92,13 @@ def test_bench_begins_with_backprop():
         Bench({"backprop": program()}, {"our": Peer("numpy", lambda: lambda: None)})
 
 
-def test_bench_file_keeps_other_experiments(tmp_path):
-    file = tmp_path / "bench.json"
-    bench.keep({"slug": "b", "rows": [1]}, file)
-    bench.keep({"slug": "a", "rows": [2]}, file)
-    bench.keep({"slug": "b", "rows": [3]}, file)
-    found = bench.store.read(file)
+def test_bench_file_keeps_other_experiments_and_those_of_other_devices(tmp_path):
+    for slug, row, platform in (("b", 1, "cpu"), ("a", 2, "cpu"), ("b", 3, "cpu"), ("b", 4, "gpu")):
+        bench.keep({"slug": slug, "rows": [row], "environment": {"platform": platform}}, tmp_path)
+    found = bench.store.read(tmp_path / "bench.json")
     assert list(found) == ["a", "b"]
     assert [found[slug]["rows"] for slug in found] == [[2], [3]]
+    assert bench.store.read(tmp_path / "bench-gpu.json")["b"]["rows"] == [4]
 
 
 def test_loop_is_timed_beside_the_bare_step():

@@ -4,7 +4,10 @@ import pytest
 
 from experiments import auglocal, forwardgnn, local_learning, sltt
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning"),
+]
 
 MODULES = [auglocal, forwardgnn, local_learning, sltt]
 

@@ -36,6 +36,13 @@ def forward(x, branches, dy, implementation=None):
     return quadratic(x, **branches, implementation=implementation)
 
 
+def both(recompute, x, branches, dy):
+    y, pull = jax.vjp(
+        lambda x, branches: quadratic(x, **branches, recompute=recompute), x, branches
+    )
+    return y, pull(dy)
+
+
 def gradient(x, branches, dy, implementation=None, recompute=True):
     f = lambda x, branches: quadratic(
         x, **branches, recompute=recompute, implementation=implementation
@@ -76,10 +83,10 @@ def test_tpu_compiles_every_size(tpu, shape, dtype, recompute):
 @pytest.mark.parametrize("form", list(cases.FORMS))
 def test_cuda_lowers(form):
     assert lower_cuda(forward, ODD[2], form, jnp.float32).count(TRITON) == 1
-    # the gradient of r g needs both, so the forward kernel runs and keeps them
-    kept = partial(gradient, recompute=False)
-    calls = lower_cuda(kept, ODD[4], form, jnp.bfloat16).count(TRITON)
-    assert calls == (0 if form == "compact" else 1)
+    # the gradient of r g needs both, and a kernel that keeps them does not pay
+    for recompute in (False, True):
+        calls = lower_cuda(partial(both, recompute), ODD[4], form, jnp.bfloat16).count(TRITON)
+        assert calls == int(recompute or form == "compact")
 
 
 def test_cuda_gets_the_kernel_where_it_was_measured_to_pay():

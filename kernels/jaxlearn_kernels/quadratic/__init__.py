@@ -35,7 +35,8 @@ def quadratic(
     ``implementation=None`` the program is chosen when it is lowered, by the platform it is lowered
     for: on TPU and CUDA a Pallas kernel that reads x once and writes y alone (float32, bfloat16,
     x and kernels of one type; on TPU a layer that fits on chip, on CUDA one of at most 128 inputs
-    and outputs, 512 in bfloat16, see ``pallas_gpu.pays``), elsewhere XLA's products. All of these
+    and outputs, 512 in bfloat16, see ``pallas_gpu.pays``, that need not keep r and g), elsewhere
+    XLA's products. All of these
     support reverse mode; ``"reference"`` is the definition differentiated by JAX, in any mode and
     order. ``"xla"`` forces XLA's products with the gradient written out, ``"tpu"`` and ``"gpu"`` a
     kernel, and ``"interpret"`` and ``"interpret_gpu"`` run a kernel's code on any device, slowly.
@@ -101,9 +102,10 @@ def _forward(x, branches, save: bool, implementation: str | None) -> tuple[jax.A
         return _forced(xla, tpu, gpu)[implementation](x, branches)
     kernels = {}
     if _suits(x, branches):
-        if pallas_gpu.pays(x.shape[1], branches.r.bias.shape[0], x.dtype.itemsize):
-            kernels["cuda"] = gpu
         written = 3 if save and branches.g is not None else 1
+        # what keeps r and g has the gradients' products after it, and both together gain nothing
+        if written == 1 and pallas_gpu.pays(x.shape[1], branches.r.bias.shape[0], x.dtype.itemsize):
+            kernels["cuda"] = gpu
         if pallas_tpu.forward_plan(pallas_tpu.layer_of(x, branches), written):
             kernels["tpu"] = tpu
     return jax.lax.platform_dependent(x, branches, default=xla, **kernels)
