@@ -12,12 +12,13 @@ def bars(table: Mapping[str, Any], metrics: Mapping[str, str], colours: Sequence
 
     Args:
         table: the JSON of a table.
-        metrics: label of the axis by metric.
+        metrics: label of the axis by metric; one that no row has gets no panel.
         colours: one per row; all alike by default.
     """
     from matplotlib.figure import Figure
 
     rows = table["rows"]
+    metrics = {m: label for m, label in metrics.items() if any(m in r["metrics"] for r in rows)}
     drawing = Figure(figsize=(4.6 * len(metrics), 0.36 * len(rows) + 1.1), layout="constrained")
     panels = drawing.subplots(1, len(metrics), squeeze=False)[0]
     for axes, (metric, label) in zip(panels, metrics.items(), strict=True):

@@ -40,10 +40,10 @@ def measure(
             "name": name,
             **timing.spread(times[name]),
             **costs[name],
-            "ratio_to_backprop": timing.ratio(times[name], times["backprop"]),
+            "ratio_to_backprop": timing.ratio(times[name], times[bench.beside_what(name)]),
         }
         rows.append(row | _beside(name, [peer.package for peer in peers[name]], times))
-    if loop.fits(bench.programs["backprop"]):
+    if loop.worth(bench.programs["backprop"], times["backprop"]):
         say("timing the training loop")
         rows.append(loop.row(bench.programs["backprop"], runners["backprop"], costs["backprop"]))
     return {"slug": slug, "rows": rows, "environment": environment.describe()}

@@ -176,7 +176,9 @@ class Peer:
 class Bench:
     """What `bench` times: programs over arrays, the first named "backprop", and peers by row.
 
-    `peers` maps the name of a row of `programs` to the peer or peers it is compared with.
+    A row "NAME, SETTING" is measured by the row "backprop, SETTING" if there is one, any other row
+    by "backprop". `peers` maps the name of a row of `programs` to the peer or peers it is compared
+    with.
     """
 
     programs: Mapping[str, Program]
@@ -190,6 +192,12 @@ class Bench:
             )
         if unknown := sorted(set(self.peers) - set(self.programs)):
             raise ValueError(f"peers of unknown rows {unknown}; rows are {list(self.programs)}")
+
+    def beside_what(self, row: str) -> str:
+        """Return the row of backpropagation that measures a row."""
+        name, comma, setting = row.partition(", ")
+        own = f"backprop, {setting}"
+        return own if comma and name != "backprop" and own in self.programs else "backprop"
 
     def beside(self, row: str) -> list[Peer]:
         """Return the peers of a row."""

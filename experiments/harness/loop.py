@@ -11,11 +11,14 @@ TURNS = 15
 CHUNK = 10
 SAMPLE = 0.5
 """Seconds a run of the loop lasts at least."""
+LONGEST = 0.25
+"""Seconds; what the loop adds to a longer step is lost in it."""
 
 
-def fits(program: Program) -> bool:
-    """Return whether the program's state is one that `fit` takes."""
-    return hasattr(program.state, "step") and hasattr(program.state, "params")
+def worth(program: Program, seconds: list[float]) -> bool:
+    """Return whether `fit` takes the program's state, and its steps are short enough to tell."""
+    takes = hasattr(program.state, "step") and hasattr(program.state, "params")
+    return takes and min(seconds) <= LONGEST
 
 
 def row(program: Program, bare: timing.Runner, costs: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from flax import linen
 
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.layers.batch_norm import BatchNorm
-from jaxlearn.models.layers.conv import KAIMING
+from jaxlearn.models.layers.conv import KAIMING, Conv
 from jaxlearn.models.layers.linear import linear
 
 RESNET32 = (5, 5, 5)
@@ -28,12 +28,14 @@ def conv(
     stride: int = 1,
     init: linen.initializers.Initializer = KAIMING,
     groups: int = 1,
-) -> linen.Conv:
+) -> Conv | linen.Conv:
     """A `size` x `size` convolution without bias, padded by `size // 2` on every side.
 
     Weights are by default `N(0, 2 / (size^2 width))`, `width` being the output channels. Channels
     in and out are divided into `groups`, and each output sees its own group of inputs.
     """
+    if groups == 1:
+        return Conv(width, size, stride, bias=False, kernel_init=init)
     pad = ((size // 2, size // 2),) * 2
     return linen.Conv(
         width,

@@ -5,6 +5,7 @@ from flax import linen
 
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.layers.batch_norm import BatchNorm
+from jaxlearn.models.layers.conv import Conv
 
 _FIRST = (64, 64, "pool", 128, 128, "pool")
 VGG16 = (*_FIRST, *(256,) * 3, "pool", *(512,) * 3, "pool", *(512,) * 3)
@@ -35,7 +36,7 @@ class Vgg(linen.Module):
             if isinstance(layer, str):  # "pool"
                 x = linen.max_pool(x, (2, 2), (2, 2))
             else:
-                x = linen.Conv(layer, (3, 3), use_bias=False, kernel_init=init)(x)
+                x = Conv(layer, 3, bias=False, kernel_init=init)(x)
                 x = linen.relu(BatchNorm(self.sync)(x, train))
         return linen.Dense(self.classes, kernel_init=init)(x.mean((1, 2)))
 

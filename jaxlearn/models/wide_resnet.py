@@ -22,7 +22,7 @@ class WideStem(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, H, W, width]`."""
-        return Conv(self.width, 3, bias=False, native=True, name="stem")(x)
+        return Conv(self.width, 3, bias=False, name="stem")(x)
 
 
 class WideBlock(linen.Module):
@@ -43,7 +43,7 @@ class WideBlock(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, width]`."""
-        conv = partial(Conv, self.width, bias=False, native=True)
+        conv = partial(Conv, self.width, bias=False)
         a = linen.relu(BatchNorm(name="norm1")(x, train))
         y = conv(3, self.stride, name="conv1")(a)
         y = BatchNorm(name="norm2")(y, train) if self.second_norm else y

@@ -7,7 +7,17 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.granet import AT_INIT, METHODS, PARITY, PRESETS, VARIANTS, Config, rows, transform
+from experiments.granet import (
+    AT_INIT,
+    METHODS,
+    PARITY,
+    PRESETS,
+    REFERENCES,
+    VARIANTS,
+    Config,
+    rows,
+    transform,
+)
 from experiments.parts.granet_plasticity import KINDS, plasticity_study
 from jaxlearn.models.tiny import tiny_batch, tiny_stack
 from jaxlearn.objectives import cross_entropy
@@ -32,8 +42,16 @@ def test_every_method_starts_at_its_density(method):
 
 def test_small_rows_are_all_methods_and_both_studies_of_plasticity():
     names = [row.name for row in rows(PRESETS["small"])]
-    assert set(METHODS + AT_INIT + VARIANTS) < set(names)
+    assert set(METHODS) < set(names)
     assert [n for n in names if "early" in n] == ["pruned_early", "plasticity_early"]
+
+
+def test_the_variants_have_a_table_of_their_own_beside_the_methods():
+    names = [row.name for row in rows(PRESETS["variants"])]
+    assert names == [*REFERENCES, *AT_INIT, *VARIANTS]
+    small = {row.name: row.config for row in rows(PRESETS["small"])}
+    again = {row.name: row.config for row in rows(PRESETS["variants"]) if row.name in small}
+    assert again == {name: small[name] for name in REFERENCES}, "trained once for both tables"
 
 
 def test_refuses_a_study_without_a_checkpoint():

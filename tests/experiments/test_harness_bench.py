@@ -115,12 +115,21 @@ def test_loop_is_timed_beside_the_bare_step():
 
     state = TrainState(jnp.int32(0), {}, {}, (), jax.random.key(0))
     made = Program(sleepy, state, {"inputs": jnp.ones(4)})
-    assert loop.fits(made)
+    assert loop.worth(made, [0.005])
     assert loop.seconds_per_step(made, 30) > 0.004
+
+    assert not loop.worth(made, [4.0, 5.0]), "what the loop adds could not be seen"
 
 
 def test_loop_is_not_timed_for_a_state_that_is_not_its_own():
-    assert not loop.fits(program())
+    assert not loop.worth(program(), [0.005])
+
+
+def test_a_row_is_measured_by_the_backprop_of_its_setting():
+    names = ("backprop", "ours", "backprop, wide", "ours, wide", "ours, T=2")
+    made = Bench({name: program() for name in names})
+    measures = ["backprop", "backprop", "backprop", "backprop, wide", "backprop"]
+    assert [made.beside_what(name) for name in names] == measures
 
 
 def test_keys_are_copied_too():
@@ -141,7 +150,7 @@ def test_of_several_peers_the_fastest_is_named_alone(monkeypatch, sleep):
     ours = {"backprop": program(), "same": program(5)}
     made = Bench(ours, {"same": [peer("numpy", 0.5), peer("jax", 0.25), peer("not_installed", 0)]})
     monkeypatch.setattr(bench, "compiled", lambda program: (lambda: sleep(1.0), {}))
-    monkeypatch.setattr(loop, "fits", lambda program: False)
+    monkeypatch.setattr(loop, "worth", lambda program, seconds: False)
     alone, row = bench.measure("several", made, turns=5)["rows"]
     assert "peers" not in alone
     assert [entry["peer"].split()[0] for entry in row["peers"]] == ["jax", "numpy"]

@@ -9,7 +9,7 @@ from jaxlearn.core import Model, from_linen
 from jaxlearn.models.cifar_resnet import conv
 from jaxlearn.models.heads.branches import branches
 from jaxlearn.models.layers.batch_norm import BatchNorm
-from jaxlearn.models.layers.conv import KAIMING
+from jaxlearn.models.layers.conv import Conv
 from jaxlearn.models.layers.linear import linear
 from jaxlearn.models.layers.resize import resize_aligned
 
@@ -94,5 +94,5 @@ def infopro_head(
     )
 
 
-def _biased(width: int) -> linen.Conv:
-    return linen.Conv(width, (3, 3), padding=((1, 1), (1, 1)), kernel_init=KAIMING)
+def _biased(width: int) -> Conv:
+    return Conv(width, 3)
