@@ -31,6 +31,6 @@ def drawn(shapes, seed=0):
 
 
 def variables(model, x, seed=0):
-    """Parameters and lasting state of a model of `x`, drawn."""
+    """Parameters and state of a model of `x`, drawn."""
     params, state = jax.eval_shape(model.init, jax.random.key(0), x)
     return drawn(params, seed), drawn(state, seed + 1)

@@ -17,9 +17,14 @@ import pytest
 from flax import linen
 
 ROOT = Path(__file__).parents[1]
-PAGES = runpy.run_path(str(ROOT / "docs" / "rooms.py"))["pages"]()
 ROOMS = sorted(path.parent.name for path in (ROOT / "jaxlearn").glob("*/__init__.py"))
 every_room = pytest.mark.parametrize("room", [*ROOMS, "jaxlearn_kernels"])
+
+
+@cache
+def pages() -> dict[str, str]:
+    """The text of every page of the reference."""
+    return runpy.run_path(str(ROOT / "docs" / "rooms.py"))["pages"]()
 
 
 @cache
@@ -44,13 +49,13 @@ def public(room: str) -> dict[tuple[str, str], object]:
 
 def entries(room: str) -> dict[tuple[str, str], str]:
     """(module, name) → the signature that the page gives."""
-    found = re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)::(\w+)(.*)$", PAGES[room], re.M)
+    found = re.findall(r"^\.\. auto(?:function|class):: ([\w.]+)::(\w+)(.*)$", pages()[room], re.M)
     return {(module, name): signature for module, name, signature in found}
 
 
 def test_every_room_has_a_page():
-    assert set(PAGES) == {"index", *ROOMS, "jaxlearn_kernels"}
-    assert all(f"\n   {room}\n" in PAGES["index"] for room in ROOMS)
+    assert set(pages()) == {"index", *ROOMS, "jaxlearn_kernels"}
+    assert all(f"\n   {room}\n" in pages()["index"] for room in ROOMS)
 
 
 @every_room
@@ -79,10 +84,10 @@ def test_signatures_name_the_arguments_that_python_sees(room):
 
 @every_room
 def test_what_a_package_offers_leads_to_a_definition(room):
-    defined = "\n".join(PAGES.values())
+    defined = "\n".join(pages().values())
     for module in modules(room):
         for name in getattr(module, "__all__", ()):
-            target = re.search(rf":py:\w+:`{name} <([\w.]+)>`", PAGES[room])
+            target = re.search(rf":py:\w+:`{name} <([\w.]+)>`", pages()[room])
             assert target, (module.__name__, name)
             home, _, short = target[1].rpartition(".")
             automatic = f":: {home}::{short}" in defined or f":: {target[1]}\n" in defined

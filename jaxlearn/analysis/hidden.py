@@ -22,7 +22,7 @@ def hidden_outputs(
         >>> from jaxlearn.core import stack
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_blocks
         >>> x = tiny_batch(4)["inputs"]
-        >>> params, state = stack(tiny_blocks()).init(jax.random.key(0), x)
+        >>> params, state = jax.jit(stack(tiny_blocks()).init)(jax.random.key(0), x)
         >>> [h.shape for h in hidden_outputs(tiny_blocks(), params, state, x)]
         [(4, 12), (4, 12)]
     """

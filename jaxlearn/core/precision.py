@@ -27,10 +27,10 @@ def computing_in(model: Model, dtype=jnp.bfloat16) -> Model:
         >>> from jaxlearn.core import from_linen
         >>> from flax import linen
         >>> model = computing_in(from_linen(linen.Dense(3)))
-        >>> params, state = model.init(jax.random.key(0), jnp.ones((2, 4)))
+        >>> params, state = jax.jit(model.init)(jax.random.key(0), jnp.ones((2, 4)))
         >>> str(jax.make_jaxpr(model.apply)(params, state, jnp.ones((2, 4)))).count("bf16[2,3]") > 0
         True
-        >>> model.apply(params, state, jnp.ones((2, 4)))[0].dtype
+        >>> jax.jit(model.apply)(params, state, jnp.ones((2, 4)))[0].dtype
         dtype('float32')
     """
     dtype = jnp.dtype(dtype)

@@ -37,7 +37,7 @@ def route(rules: Mapping[str, Rule], label: Labels, *, predict: str | None = Non
         ...     {"once": rule, "thrice": over_time(rule, 3)},
         ...     lambda path: "once" if path.startswith("0/") else "thrice",
         ... )
-        >>> params, state = both.init(jax.random.key(0), tiny_batch())
+        >>> params, state = jax.jit(both.init)(jax.random.key(0), tiny_batch())
     """
     first = next(iter(rules)) if predict is None else predict
     if first not in rules:

@@ -72,7 +72,7 @@ def bundled(maps: Sequence[Features], outputs: int) -> Model:
     Example:
         >>> from jaxlearn.models.layers.random_features import relu_features
         >>> model = bundled([relu_features(32), relu_features(64)], 10)
-        >>> params, state = model.init(jax.random.key(0), jax.numpy.ones((5, 8, 8, 1)))
+        >>> params, state = jax.jit(model.init)(jax.random.key(0), jax.numpy.ones((5, 8, 8, 1)))
         >>> params["omega"].shape, model.apply(params, state, jax.numpy.ones((5, 8, 8, 1)))[0].shape
         ((10, 64), (5, 10))
     """

@@ -82,7 +82,8 @@ def decoder_blocks(
 
     Example:
         >>> model, tokens = stack(decoder_blocks(11, 2, 8, longest=4)), jax.numpy.array([[1, 2, 3]])
-        >>> model.apply(*model.init(jax.random.key(0), tokens), tokens)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, tokens), tokens)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (1, 3, 11)
     """
     layer = CausalLayer(heads, hidden or 4 * width, dropout)

@@ -163,7 +163,8 @@ def delay_blocks(
         >>> from jaxlearn.core import stack
         >>> model = stack(delay_blocks(3, (8,), 5, tau=1.5))
         >>> x = jnp.ones((2, 6, 4))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, x), x)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (2, 3)
     """
     neuron = delay_neuron(tau)

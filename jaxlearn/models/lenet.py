@@ -35,7 +35,9 @@ def lenet_300_100(classes: int = 10, widths: tuple[int, ...] = (300, 100)) -> Mo
 
     Example:
         >>> model = lenet_300_100()
-        >>> params, _ = model.init(jax.random.key(0), jax.numpy.zeros((1, 28, 28, 1)))
+        >>> params, _ = jax.eval_shape(
+        ...     model.init, jax.random.key(0), jax.numpy.zeros((1, 28, 28, 1))
+        ... )
         >>> sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
         266200
     """

@@ -73,7 +73,7 @@ def mlp(
 
     Example:
         >>> model = mlp(3, layers=4, width=5)
-        >>> params, state = model.init(jax.random.key(0), jnp.ones((2, 4, 4, 1)))
+        >>> params, state = jax.jit(model.init)(jax.random.key(0), jnp.ones((2, 4, 4, 1)))
         >>> params["hidden"]["kernel"].shape, model.apply(params, state, jnp.ones((2, 16)))[0].shape
         ((3, 5, 5), (2, 3))
     """

@@ -80,8 +80,8 @@ def opt_blocks(
         >>> from jaxlearn.models.tied import tied
         >>> model = tied(opt_blocks(11, 2, 8, longest=4, heads=2))
         >>> tokens = jax.numpy.array([[1, 2, 3]])
-        >>> params, _ = model.init(jax.random.key(0), tokens)
-        >>> params["0"]["place"].shape, model.apply(params, {}, tokens)[0].shape
+        >>> params, _ = jax.eval_shape(model.init, jax.random.key(0), tokens)
+        >>> params["0"]["place"].shape, jax.eval_shape(model.apply, params, {}, tokens)[0].shape
         ((6, 8), (1, 3, 11))
     """
     layer = from_linen(OptLayer(heads, hidden or 4 * width))

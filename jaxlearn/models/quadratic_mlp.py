@@ -76,7 +76,7 @@ def quadratic_mlp(
 
     Example:
         >>> net = quadratic_mlp((8, 8), 2)
-        >>> params, _ = net.init(jax.random.key(0), jnp.ones((1, 2)))
+        >>> params, _ = jax.jit(net.init)(jax.random.key(0), jnp.ones((1, 2)))
         >>> sum(leaf.size for leaf in jax.tree.leaves(params))
         306
     """

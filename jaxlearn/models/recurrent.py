@@ -47,8 +47,8 @@ def recurrent(width: int, cell: Literal["rnn", "gru", "lstm"] = "rnn") -> Model:
     Example:
         >>> model = recurrent(5, "gru")
         >>> x = jax.numpy.ones((2, 3))
-        >>> params, state = model.init(jax.random.key(0), x)
-        >>> model.apply(params, state, x)[0].shape
+        >>> params, state = jax.eval_shape(model.init, jax.random.key(0), x)
+        >>> jax.eval_shape(model.apply, params, state, x)[0].shape
         (2, 5)
     """
     if cell not in CELLS:

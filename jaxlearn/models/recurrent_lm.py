@@ -36,7 +36,8 @@ def recurrent_lm_blocks(
 
     Example:
         >>> model, tokens = stack(recurrent_lm_blocks(11, 2, 8)), jax.numpy.array([[1, 2, 3]])
-        >>> model.apply(*model.init(jax.random.key(0), tokens), tokens)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, tokens), tokens)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (1, 3, 11)
     """
     layer = RecurrentLayer(width, cell, dropout)

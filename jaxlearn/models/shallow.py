@@ -23,7 +23,7 @@ def shallow(units: int, outputs: int, activation: str = "logistic") -> Model:
 
     Example:
         >>> model = shallow(4, 2)
-        >>> params, state = model.init(jax.random.key(0), jnp.ones((3, 5)))
+        >>> params, state = jax.jit(model.init)(jax.random.key(0), jnp.ones((3, 5)))
         >>> params["hidden"]["kernel"].shape, model.apply(params, state, jnp.ones((3, 5)))[0].shape
         ((5, 4), (3, 2))
     """
@@ -63,7 +63,7 @@ def fold_scaler(params: Params, mean: jax.Array, std: jax.Array) -> Params:
     Example:
         >>> model = shallow(3, 1)
         >>> x, mean, std = jnp.arange(6.0).reshape(3, 2), jnp.ones(2), jnp.full(2, 4.0)
-        >>> params, _ = model.init(jax.random.key(0), x)
+        >>> params, _ = jax.jit(model.init)(jax.random.key(0), x)
         >>> raw = model.apply(fold_scaler(params, mean, std), {}, x)[0]
         >>> bool(jnp.allclose(raw, model.apply(params, {}, (x - mean) / std)[0], atol=1e-6))
         True

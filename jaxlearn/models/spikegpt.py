@@ -125,8 +125,8 @@ def spikegpt_blocks(
         >>> from jaxlearn.core import trees
         >>> model = stack(spikegpt_blocks(11, 2, 8))
         >>> tokens = jax.numpy.array([[1, 2, 3]])
-        >>> params, state = model.init(jax.random.key(0), tokens)
-        >>> model.apply(params, trees.lasting(state), tokens)[0].shape
+        >>> params, state = jax.eval_shape(model.init, jax.random.key(0), tokens)
+        >>> jax.eval_shape(model.apply, params, trees.lasting(state), tokens)[0].shape
         (1, 3, 11)
     """
     block = lambda l: Block(l, layers, neuron, first, hidden, dropout, init)

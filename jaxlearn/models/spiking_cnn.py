@@ -54,7 +54,8 @@ def spiking_cnn_blocks(
         >>> from jaxlearn.core import stack
         >>> model = stack(spiking_cnn_blocks(3, channels=(2,), strides=(2,)))
         >>> x = jax.numpy.zeros((1, 4, 4, 1))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, x), x)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (1, 3)
     """
     if len(channels) != len(strides):

@@ -46,7 +46,8 @@ def spiking_mlp_blocks(
         >>> from jaxlearn.core import stack
         >>> model = stack(spiking_mlp_blocks(3, widths=(8,)))
         >>> x = jax.numpy.ones((2, 4, 4, 1))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, x), x)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (2, 3)
     """
     blocks = [from_linen(SpikingDense(width, neuron, layer=layer)) for width in widths]

@@ -67,7 +67,8 @@ def spiking_vgg11_blocks(
         >>> from jaxlearn.core import stack
         >>> model = stack(spiking_vgg11_blocks(3, stages=((2,), (4, 4)), cells=1))
         >>> x = jax.numpy.zeros((1, 8, 8, 2))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, x), x)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (1, 3)
     """
     layers = [

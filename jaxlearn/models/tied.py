@@ -21,7 +21,7 @@ def tied(blocks: Sequence[Model]) -> Model:
         >>> from jaxlearn.models.opt import opt_blocks
         >>> tokens = jax.numpy.zeros((1, 4), int)
         >>> model = tied(opt_blocks(11, 1, 8, longest=4, heads=2))
-        >>> params, _ = model.init(jax.random.key(0), tokens)
+        >>> params, _ = jax.eval_shape(model.init, jax.random.key(0), tokens)
         >>> sorted(params["2"])
         ['norm']
     """

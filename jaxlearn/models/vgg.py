@@ -47,7 +47,8 @@ def vgg(layers: tuple[int | str, ...] = VGG19, classes: int = 10, *, sync: bool 
     Example:
         >>> model = vgg((8, "pool", 16))
         >>> x = jax.numpy.zeros((2, 8, 8, 3))
-        >>> model.apply(*model.init(jax.random.key(0), x), x)[0].shape
+        >>> run = lambda key: model.apply(*model.init(key, x), x)[0]
+        >>> jax.eval_shape(run, jax.random.key(0)).shape
         (2, 10)
     """
     return from_linen(Vgg(layers, classes, sync))

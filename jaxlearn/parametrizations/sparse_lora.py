@@ -92,7 +92,7 @@ def sparse_lora(
     Example:
         >>> pruned = {"kernel": jnp.array([[0.0, 1.0], [2.0, 0.0]])}
         >>> masked = sparse_lora("mask_lora", 1)
-        >>> theta, frozen = masked.init(jax.random.key(0), pruned)
+        >>> theta, frozen = jax.jit(masked.init)(jax.random.key(0), pruned)
         >>> theta["kernel"]["b"] = jnp.ones((1, 2))
         >>> (masked.materialize(theta, frozen)["kernel"] != 0).tolist()
         [[False, True], [True, False]]

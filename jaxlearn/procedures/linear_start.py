@@ -36,7 +36,7 @@ def in_stages(first: Model, second: Model) -> Model:
         >>> sizes = {"words": 9, "answers": 4, "memories": 5}
         >>> model = in_stages(memory_network(**sizes, linear=True), memory_network(**sizes))
         >>> x = {"story": jnp.ones((2, 5, 3), int), "question": jnp.ones((2, 3), int)}
-        >>> params, state = model.init(jax.random.key(0), x)
+        >>> params, state = jax.jit(model.init)(jax.random.key(0), x)
         >>> int(state["stage"]["switched"])
         -1
     """

@@ -33,9 +33,9 @@ def cs_kd(model: Model, *, temperature: float = 4.0, weight: float = 1.0) -> Rul
     Example:
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_stack
         >>> rule, batch = cs_kd(tiny_stack()), tiny_batch()
-        >>> params, state = rule.init(jax.random.key(0), batch)
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), batch)
         >>> pairs = batch | {"partner_inputs": batch["inputs"]}  # of themselves: no distance
-        >>> grads, _, metrics = rule.signal(params, state, pairs, jax.random.key(1))
+        >>> grads, _, metrics = jax.jit(rule.signal)(params, state, pairs, jax.random.key(1))
         >>> float(metrics["distance"])
         0.0
     """

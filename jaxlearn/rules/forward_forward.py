@@ -118,8 +118,8 @@ def forward_forward(
         >>> from jaxlearn.data.negative_data import overwrite_label
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_blocks
         >>> rule = forward_forward(tiny_blocks(), overwrite_label(3))
-        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
-        >>> rule.predict(params, state, tiny_batch())[0].shape
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), tiny_batch())
+        >>> jax.jit(rule.predict)(params, state, tiny_batch())[0].shape
         (32, 3)
     """
     modules = _modules(blocks, theta, mean)

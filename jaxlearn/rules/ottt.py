@@ -59,7 +59,7 @@ def ottt(
         >>> from jaxlearn.objectives import cross_entropy
         >>> layer = from_linen(linen.Dense(8, use_bias=False)), from_linen(Lif())
         >>> rule = ottt([layer], tiny_head(), cross_entropy, T=4, decay=1 - 1 / 1.1)
-        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), tiny_batch())
         >>> list(params)
         ['0', '1', '2']
     """

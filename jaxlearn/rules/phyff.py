@@ -108,8 +108,8 @@ def phyff(
         >>> from jaxlearn.models.tiny import tiny_batch
         >>> layer = physical_layer(speckle(jax.random.key(0), 12), 8)
         >>> rule = phyff([layer, layer], overwrite_label(3))
-        >>> params, state = rule.init(jax.random.key(1), tiny_batch())
-        >>> rule.predict(params, state, tiny_batch())[0].shape
+        >>> params, state = jax.jit(rule.init)(jax.random.key(1), tiny_batch())
+        >>> jax.jit(rule.predict)(params, state, tiny_batch())[0].shape
         (32, 3)
     """
     criterion = cosine() if criterion is None else criterion

@@ -67,7 +67,7 @@ def ps_kd(
         >>> from jaxlearn.rules.backprop import backprop
         >>> plain = backprop(tiny_stack(), remembered(soft_cross_entropy))
         >>> rule = ps_kd(plain, examples=32, classes=3, per_epoch=32, epochs=5)
-        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), tiny_batch())
         >>> state["memory"]["own"]["predictions"].shape
         (32, 3)
     """

@@ -53,8 +53,8 @@ def read_last(
         >>> from jaxlearn.objectives import cross_entropy
         >>> from jaxlearn.rules import backprop
         >>> rule = read_last(backprop(tiny_stack(), cross_entropy), 3)
-        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
-        >>> rule.predict(params, state, tiny_batch())[0].shape
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), tiny_batch())
+        >>> jax.jit(rule.predict)(params, state, tiny_batch())[0].shape
         (32, 3)
     """
     if T < 1:

@@ -90,8 +90,8 @@ def single_forward(
     Example:
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_blocks
         >>> rule = single_forward(tiny_blocks(), virtual_examples(3))
-        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
-        >>> rule.predict(params, state, tiny_batch())[0].sum(-1).round(4)[:3].tolist()
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), tiny_batch())
+        >>> jax.jit(rule.predict)(params, state, tiny_batch())[0].sum(-1).round(4)[:3].tolist()
         [2.0, 2.0, 2.0]
     """
     task = prototype_task(prototypes, temperature)

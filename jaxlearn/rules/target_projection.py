@@ -68,7 +68,7 @@ def target_projection(
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_blocks, tiny_head
         >>> rule = target_projection(tiny_blocks(), tiny_head(), classes=3)
         >>> import jax
-        >>> params, state = rule.init(jax.random.key(0), tiny_batch())
+        >>> params, state = jax.jit(rule.init)(jax.random.key(0), tiny_batch())
         >>> state["frozen"]["heads"]["0"]["codes"].shape
         (3, 12)
     """

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from jaxlearn import parametrizations
-from jaxlearn.models.tiny import tiny_batch, tiny_stack
+from jaxlearn.models.tiny import FEATURES, tiny_stack
 from tests.batteries.discover import PARAMETRIZATIONS, modules
+from tests.drawn import variables
 
-PARAMS, _ = tiny_stack().init(jax.random.key(0), tiny_batch()["inputs"])
+PARAMS, _ = variables(tiny_stack(), jax.ShapeDtypeStruct((32, FEATURES), "float32"))
 
 
 def test_every_method_offers_examples():

@@ -1,6 +1,7 @@
 """The parts of the experiment `phyff`: what its baselines see of the physics, drift, claims."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +34,15 @@ KEY = jax.random.key(0)
 SMOKE = phyff.SETTINGS["smoke"]
 ROW = phyff.Config(size="smoke", **(SMOKE["acoustic"] | {"epochs": 2}))
 DATA = parts(ROW, 0)
-BEFORE = cavity(ROW)
-AFTER = drifted(BEFORE, 0.5)
+
+
+def systems():
+    """The cavity as it is built, and after it has drifted."""
+    first = jax.jit(lambda: cavity(ROW))()
+    return first, jax.jit(lambda real: drifted(real, 0.5))(first)
+
+
+built = cache(systems)
 
 
 def weights(method, real, believed):
@@ -58,31 +66,33 @@ def same(a, b):
 
 @pytest.mark.slow
 def test_each_method_sees_of_the_physics_what_its_name_says():
-    blind, _, state = weights("backprop", AFTER, BEFORE)
-    assert same(blind, weights("backprop", BEFORE, BEFORE)[0]), "in silico: the twin alone"
-    aware = weights("physics-aware", AFTER, BEFORE)[0]
-    assert not same(aware, weights("physics-aware", BEFORE, BEFORE)[0]), "forward: the physics"
-    assert not same(aware, weights("physics-aware", AFTER, AFTER)[0]), "backward: the twin"
-    assert same(weights("phyll", AFTER, BEFORE)[0], weights("phyll", AFTER, AFTER)[0])
-    assert not same(weights("phyll", AFTER, BEFORE)[0], weights("phyll", BEFORE, BEFORE)[0])
+    first, last = built()
+    blind, _, state = weights("backprop", last, first)
+    assert same(blind, weights("backprop", first, first)[0]), "in silico: the twin alone"
+    aware = weights("physics-aware", last, first)[0]
+    assert not same(aware, weights("physics-aware", first, first)[0]), "forward: the physics"
+    assert not same(aware, weights("physics-aware", last, last)[0]), "backward: the twin"
+    assert same(weights("phyll", last, first)[0], weights("phyll", last, last)[0])
+    assert not same(weights("phyll", last, first)[0], weights("phyll", first, first)[0])
     # whatever training saw, accuracy is that of the real system
     config = replace(ROW, method="backprop")
     test = {name: jnp.asarray(leaf) for name, leaf in DATA.test.items()}
     judged = [
         jax.jit(
-            learner(config, 7, 4.0, physics_of(config, real), physics_of(config, BEFORE)).predict
+            learner(config, 7, 4.0, physics_of(config, real), physics_of(config, first)).predict
         )(state, test)
-        for real in (BEFORE, AFTER)
+        for real in (first, last)
     ]
     assert not np.allclose(*judged)
 
 
 def test_the_drift_is_relative_and_always_the_same():
-    change = jax.tree.map(lambda a, b: np.ravel(a / b) * 1.25**0.5 - 1, AFTER, BEFORE)
+    first, last = built()
+    change = jax.tree.map(lambda a, b: np.ravel(np.divide(a, b)) * 1.25**0.5 - 1, last, first)
     values = np.concatenate(jax.tree.leaves(change))
     assert abs(values.mean()) < 0.02
     assert abs(values.std() - 0.5) < 0.02
-    assert same(AFTER, drifted(cavity(ROW), 0.5))
+    assert same(last, systems()[1])
 
 
 def test_accuracy_in_pieces_is_the_accuracy():

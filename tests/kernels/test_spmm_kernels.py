@@ -111,7 +111,7 @@ def test_no_entries_and_no_columns():
 
 
 MATRIX = graph(ODD[5]._replace(width=3))
-X = jax.random.normal(jax.random.key(0), (7, 4, 3))
+X = jnp.asarray(np.random.default_rng(0).normal(size=(7, 4, 3)), jnp.float32)
 
 
 @pytest.mark.parametrize("options", [Epilogue(relu=True), cases.FULL], ids=["plain", "measured"])

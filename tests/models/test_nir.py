@@ -29,7 +29,8 @@ WIDE = linen.initializers.variance_scaling(6.0, "fan_in", "normal")
 
 
 def built(layers, shape):
-    params, _ = stack([from_linen(layer) for layer in layers]).init(KEY, jnp.zeros((1, *shape)))
+    net = stack([from_linen(layer) for layer in layers])
+    params, _ = jax.jit(net.init)(KEY, jnp.zeros((1, *shape)))
     return {name: params.get(name, {}) for name in map(str, range(len(layers)))}
 
 

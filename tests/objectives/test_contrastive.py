@@ -26,18 +26,22 @@ def by_hand(features, labels, temperature, there=None):
 def test_loss_is_the_definition_and_lonely_examples_count_zero():
     batch = {"labels": jnp.asarray(LABELS)}
     for temperature in (0.07, 1.0):
-        found, _ = supervised_contrastive(temperature)(jnp.asarray(FEATURES, jnp.float32), batch)
+        found, _ = jax.jit(supervised_contrastive(temperature))(
+            jnp.asarray(FEATURES, jnp.float32), batch
+        )
         np.testing.assert_allclose(found, by_hand(FEATURES, LABELS, temperature).mean(), rtol=1e-5)
 
 
 def test_groups_and_weights():
     x = jnp.asarray(FEATURES, jnp.float32)
     batch = {"labels": jnp.asarray(LABELS)}
-    found, _ = supervised_contrastive(0.5, group=4)(x, batch)
+    found, _ = jax.jit(supervised_contrastive(0.5, group=4))(x, batch)
     halves = [by_hand(FEATURES[s], LABELS[s], 0.5) for s in (slice(0, 4), slice(4, 8))]
     np.testing.assert_allclose(found, np.concatenate(halves).mean(), rtol=1e-5)
     w = np.array([2, 1, 1, 0, 1, 1, 1, 1.0])
-    weighted, _ = supervised_contrastive(0.5)(x, batch | {"weight": jnp.asarray(w, jnp.float32)})
+    weighted, _ = jax.jit(supervised_contrastive(0.5))(
+        x, batch | {"weight": jnp.asarray(w, jnp.float32)}
+    )
     expected = (w * by_hand(FEATURES, LABELS, 0.5, w > 0)).mean()
     np.testing.assert_allclose(weighted, expected, rtol=1e-5)
 

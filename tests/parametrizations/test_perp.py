@@ -14,14 +14,15 @@ from jaxlearn.parametrizations import Roles, lora, retrain, sparse_lora
 from jaxlearn.parametrizations.sparse_lora import effective, factors, merged
 from jaxlearn.procedures.pruning import magnitude, prune, unstructured
 from jaxlearn.rules import backprop
+from tests.drawn import variables
 
 KEY = jax.random.key(0)
 D, F, LAYERS, RANK = 8, 12, 1, 4
 MODEL = stack(opt_blocks(11, LAYERS, D, longest=6, heads=2, hidden=F))
 PRUNED = lambda path: path.endswith("kernel") and "head" not in path
 ROLES = Roles(PRUNED)
-TOKENS = jax.random.randint(KEY, (4, 7), 0, 11)
-BATCH = {"inputs": TOKENS[:, :-1], "labels": TOKENS[:, 1:], "index": jnp.arange(4)}
+TOKENS = np.random.default_rng(0).integers(0, 11, (4, 7)).astype(np.int32)
+BATCH = {"inputs": TOKENS[:, :-1], "labels": TOKENS[:, 1:], "index": np.arange(4)}
 WAYS = [
     ("lora",),
     ("lora_prune",),
@@ -36,10 +37,9 @@ every_way = pytest.mark.parametrize(
 
 
 def pruned_network(sparsity=0.5):
-    params, _ = jax.jit(MODEL.init)(KEY, BATCH["inputs"])
-    # biases and shifts start at zero; a trained network has others
-    moved = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(KEY, leaf.shape), params)
-    return prune(magnitude(unstructured(sparsity)), moved, PRUNED, KEY)
+    params, _ = variables(MODEL, BATCH["inputs"])
+    cut = jax.jit(lambda params: prune(magnitude(unstructured(sparsity)), params, PRUNED, KEY))
+    return cut(params)
 
 
 NETWORK = pruned_network()
@@ -51,9 +51,9 @@ def trained(way, steps=3, rank=RANK, network=NETWORK):
     ways = retrain(way, ROLES, rank=rank, alpha=2.0 * rank)
     rule = reparametrize(backprop(MODEL, next_token()), ways.parametrization)
     tx = optax.adam(1e-2)
-    theta, frozen = ways.parametrization.init(KEY, network)
+    theta, frozen = jax.jit(ways.parametrization.init)(KEY, network)
     collections = {FROZEN: {"own": frozen, "inner": {}}}
-    state = TrainState(jnp.int32(0), theta, collections, tx.init(theta), KEY)
+    state = TrainState(jnp.int32(0), theta, collections, jax.jit(tx.init)(theta), KEY)
     step = jax.jit(make_step(rule, tx))
     for _ in range(steps):
         state, _ = step(state, BATCH)
@@ -63,13 +63,13 @@ def trained(way, steps=3, rank=RANK, network=NETWORK):
 @every_way
 def test_identity_1_before_any_step_logits_are_those_of_the_pruned_network(way):
     ways = retrain(way, ROLES, rank=RANK).parametrization
-    made = jax.jit(ways.materialize)(*ways.init(KEY, NETWORK))
+    made = jax.jit(ways.materialize)(*jax.jit(ways.init)(KEY, NETWORK))
     np.testing.assert_array_equal(LOGITS(made), LOGITS(NETWORK))
 
 
 def test_identity_1_scale_lora_of_a_rank_that_is_no_power_of_four():
     ways = retrain(["scale_lora"], ROLES, rank=3).parametrization
-    made = ways.materialize(*ways.init(KEY, NETWORK))
+    made = jax.jit(ways.materialize)(*jax.jit(ways.init)(KEY, NETWORK))
     np.testing.assert_allclose(LOGITS(made), LOGITS(NETWORK), rtol=1e-5, atol=1e-6)
 
 
@@ -80,11 +80,13 @@ def test_identity_2_merging_keeps_the_zeros_and_the_function(way):
         np.any(a != b)
         for a, b in zip(jax.tree.leaves(theta), jax.tree.leaves(state.params), strict=True)
     )
-    made = ways.merge(state.params, frozen)
-    trained_as = LOGITS(ways.parametrization.materialize(state.params, frozen))
+    made = jax.tree.map(np.asarray, jax.jit(ways.merge)(state.params, frozen))
+    trained_as = LOGITS(jax.jit(ways.parametrization.materialize)(state.params, frozen))
     zeros, refilled = 0, 0
     for (keys, new), old in zip(
-        jax.tree.leaves_with_path(made), jax.tree.leaves(NETWORK), strict=True
+        jax.tree.leaves_with_path(made),
+        jax.tree.leaves(jax.tree.map(np.asarray, NETWORK)),
+        strict=True,
     ):
         if PRUNED(trees.path(keys)):
             zeros += int((old == 0).sum())
@@ -102,17 +104,18 @@ def test_identity_2_merging_keeps_the_zeros_and_the_function(way):
 
 def slopes(form):
     """Gradients by autodiff, and dL/dW_eff, for a quadratic loss of one pruned matrix."""
-    keys = jax.random.split(KEY, 5)
-    weight = jax.random.normal(keys[0], (6, 5))
-    weight = jnp.where(jnp.abs(weight) > 0.5, weight, 0)
-    pair = {
-        "a": jax.random.normal(keys[1], (6, 3)),
-        "b": jax.random.normal(keys[2], (3, 5)),
-    }
-    x, y = jax.random.normal(keys[3], (7, 6)), jax.random.normal(keys[4], (7, 5))
+    draw = np.random.default_rng(0)
+    sizes = ((6, 5), (6, 3), (3, 5), (7, 6), (7, 5))
+    weight, a, b, x, y = (draw.normal(size=size).astype(np.float32) for size in sizes)
+    weight, pair = np.where(np.abs(weight) > 0.5, weight, 0), {"a": a, "b": b}
     loss = lambda w: jnp.sum((x @ w - y) ** 2)
-    found = jax.grad(lambda pair: loss(effective(form, weight, pair, 0.7)))(pair)
-    return weight, pair, found, jax.grad(loss)(effective(form, weight, pair, 0.7))
+
+    @jax.jit
+    def both(pair):
+        found = jax.grad(lambda pair: loss(effective(form, weight, pair, 0.7)))(pair)
+        return found, jax.grad(loss)(effective(form, weight, pair, 0.7))
+
+    return weight, pair, *jax.tree.map(np.asarray, both(pair))
 
 
 def test_identity_3_gradient_of_the_factors_of_mask_lora():
@@ -150,13 +153,12 @@ COUNTS = {
 @pytest.mark.parametrize("way", COUNTS, ids="+".join)
 def test_identity_4_only_the_subset_is_trained_and_in_the_optimizer(way):
     ways = retrain(way, ROLES, rank=RANK)
-    theta, _ = ways.parametrization.init(KEY, NETWORK)
+    theta, _ = jax.eval_shape(ways.parametrization.init, KEY, NETWORK)
     size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     assert size(theta) == COUNTS[way]
-    assert size(optax.adam(1e-3).init(theta)) == 2 * COUNTS[way] + 1
-    grads = jax.grad(lambda theta: LOGITS(ways.parametrization.materialize(theta, NETWORK)).sum())(
-        theta
-    )
+    assert size(jax.eval_shape(optax.adam(1e-3).init, theta)) == 2 * COUNTS[way] + 1
+    logits = lambda theta: LOGITS(ways.parametrization.materialize(theta, NETWORK))
+    grads = jax.eval_shape(jax.grad(lambda theta: logits(theta).sum()), theta)
     assert jax.tree.structure(grads) == jax.tree.structure(theta)
 
 
@@ -189,7 +191,7 @@ def test_bytes_of_the_trained_part_and_its_optimizer_follow_the_counts():
 
     def compiled(way):
         ways = retrain(way, ROLES, rank=RANK).parametrization
-        theta, frozen = ways.init(KEY, NETWORK)
+        theta, frozen = jax.eval_shape(ways.init, KEY, NETWORK)
 
         def step(theta, opt_state, frozen):
             loss = lambda theta: jnp.mean(
@@ -198,7 +200,7 @@ def test_bytes_of_the_trained_part_and_its_optimizer_follow_the_counts():
             updates, opt_state = tx.update(jax.grad(loss)(theta), opt_state)
             return optax.apply_updates(theta, updates), opt_state
 
-        made = jax.jit(step).lower(theta, tx.init(theta), frozen).compile()
+        made = jax.jit(step).lower(theta, jax.eval_shape(tx.init, theta), frozen).compile()
         return made.memory_analysis().output_size_in_bytes
 
     for way in (("biases",), ("mask_lora",)):
@@ -212,9 +214,9 @@ def test_bytes_of_the_trained_part_and_its_optimizer_follow_the_counts():
 def test_a_network_of_half_precision_keeps_it_and_trains_in_float32():
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), NETWORK)
     ways = retrain(["biases", "mask_lora"], ROLES, rank=RANK).parametrization
-    theta, frozen = ways.init(KEY, half)
+    theta, frozen = jax.eval_shape(ways.init, KEY, half)
     assert {leaf.dtype for leaf in jax.tree.leaves(theta)} == {jnp.dtype("float32")}
-    made = ways.materialize(theta, frozen)
+    made = jax.eval_shape(ways.materialize, theta, frozen)
     assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype("bfloat16")}
 
 

@@ -11,11 +11,12 @@ from jaxlearn.models.opt import opt_blocks
 from jaxlearn.parametrizations import Roles, retrain
 from jaxlearn.procedures.pruning import magnitude, prune, row_wise, unstructured, wanda
 from jaxlearn.procedures.reconstruct import Local, reconstruct
+from tests.drawn import variables
 
 KEY = jax.random.key(0)
 BLOCK = opt_blocks(11, 1, 8, longest=6, heads=2)[1]
-X = jax.random.normal(KEY, (16, 5, 8))
-DENSE = [jax.jit(BLOCK.init)(jax.random.fold_in(KEY, i), X)[0] for i in range(3)]
+X = jnp.asarray(np.random.default_rng(0).normal(size=(16, 5, 8)), jnp.float32)
+DENSE = [variables(BLOCK, X, 2 * i)[0] for i in range(3)]
 PRUNED = lambda path: path.endswith("kernel")
 HALF = magnitude(unstructured(0.6))
 

@@ -1,7 +1,7 @@
 """The identities of GraNet, by number; 2, 3 and 4 are under `sparsity`."""
 
 import textwrap
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -19,23 +19,30 @@ from jaxlearn.transforms.rigl import rigl_itop
 from jaxlearn.transforms.sparsity import mask_params, masks
 from jaxlearn.transforms.sparsity.distributions import budget
 from jaxlearn.transforms.sparsity.schedules import cosine, cubic, window
+from tests.compiled import compiled
 from tests.devices import run_on
 
 KEY = jax.random.key(3)
 QUICK = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": True}
 SGD = optax.sgd(0.1, 0.9, nesterov=True)
 SHAPES = {"first": (6, 10), "filter": (3, 3, 2, 4), "last": (10, 3), "bias": (10,)}
-PARAMS = {
-    name: jax.random.normal(jax.random.fold_in(KEY, i), shape)
-    for i, (name, shape) in enumerate(SHAPES.items())
-}
+
+
+@cache
+def drawn(seed):
+    """A number for every weight."""
+    draw = np.random.default_rng(seed)
+    return {n: jnp.asarray(draw.normal(size=size), jnp.float32) for n, size in SHAPES.items()}
+
+
+PARAMS = drawn(3)
 PRUNABLE = ("filter", "first", "last")
 TOTAL = 60 + 72 + 30
 
 
 def grads_at(i):
     """A gradient of its own for every step."""
-    return jax.tree.map(lambda p: jax.random.normal(jax.random.key(i + 100), p.shape), PARAMS)
+    return drawn(i + 100)
 
 
 def train(tx, steps):
@@ -265,18 +272,20 @@ def test_identity_6_density_1_is_dense_training_bitwise():
 
 def test_identity_7_growth_sees_the_gradient_at_the_effective_weights():
     """The signal off the masks is the slope of the sparse network's loss, by finite differences."""
-    rule, batch = backprop(tiny_stack(), cross_entropy), tiny_batch()
+    rule, batch = compiled(backprop(tiny_stack(), cross_entropy)), tiny_batch()
     tx = granet(SGD, final_density=0.3, initial_density=0.5, total_steps=8, interval=1, key=KEY)
-    state = make_state(rule, tx, KEY, batch)
-    state, _ = make_step(rule, tx)(state, batch)
+    state = jax.jit(lambda: make_state(rule, tx, KEY, batch))()
+    state, _ = jax.jit(make_step(rule, tx))(state, batch)
     grads = rule.signal(state.params, state.state, batch, KEY)[0]
     leaf = lambda tree: tree["1"]["Dense_0"]["kernel"]
     off = np.argwhere(~np.asarray(leaf(masks(state.opt_state))))
     steepest = np.argsort(-np.abs(np.asarray(leaf(grads)))[tuple(off.T)])[:3]
 
     def loss(delta, place):
-        moved = jax.tree.map(jnp.array, state.params)
-        moved["1"]["Dense_0"]["kernel"] = leaf(moved).at[tuple(place)].add(delta)
+        moved = jax.tree.map(np.asarray, state.params)
+        kernel = np.array(leaf(moved))
+        kernel[tuple(place)] += delta
+        moved["1"]["Dense_0"]["kernel"] = kernel
         return float(rule.signal(moved, state.state, batch, KEY)[2]["loss"])
 
     for place in off[steepest]:

@@ -14,7 +14,7 @@ def branches(heads: Mapping[str, Model]) -> Model:
         >>> from jaxlearn.models.tiny import tiny_head
         >>> both = branches({"a": tiny_head(), "b": tiny_head()})
         >>> x = jax.numpy.ones((2, 12))
-        >>> outputs, _ = both.apply(*both.init(jax.random.key(0), x), x)
+        >>> outputs, _ = jax.jit(both.apply)(*jax.jit(both.init)(jax.random.key(0), x), x)
         >>> {name: y.shape for name, y in outputs.items()}
         {'a': (2, 3), 'b': (2, 3)}
     """

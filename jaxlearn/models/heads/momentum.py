@@ -37,7 +37,7 @@ def momentum_head(block: Model, head: Model, *, copy: bool = True, bias: Bias = 
     Example:
         >>> from jaxlearn.models.tiny import tiny_blocks, tiny_head
         >>> head = momentum_head(tiny_blocks()[0], tiny_head())
-        >>> params, state = head.init(jax.random.key(0), jnp.ones((2, 12)))
+        >>> params, state = jax.jit(head.init)(jax.random.key(0), jnp.ones((2, 12)))
         >>> sorted(params), sorted(state["momentum"])
         (['bias', 'head'], ['copy'])
     """

@@ -82,8 +82,8 @@ def projection(
 
     Example:
         >>> head = projection(signed_uniform, 3, scale=0.5)
-        >>> params, state = head.init(jax.random.key(0), jnp.ones((2, 4)))
-        >>> head.apply(params, state, jnp.ones((2, 4)))[0].codes.shape
+        >>> params, state = jax.jit(head.init)(jax.random.key(0), jnp.ones((2, 4)))
+        >>> jax.jit(head.apply)(params, state, jnp.ones((2, 4)))[0].codes.shape
         (3, 4)
     """
     if classes < 2:

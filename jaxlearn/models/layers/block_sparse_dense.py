@@ -20,9 +20,9 @@ class BlockSparseDense(linen.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> layer = BlockSparseDense(4, block=(2, 2))
-        >>> params = layer.init(jax.random.key(0), jnp.ones((1, 2)))
+        >>> params = jax.jit(layer.init)(jax.random.key(0), jnp.ones((1, 2)))
         >>> params["params"]["kernel"] = jnp.array([[1.0, 2.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
-        >>> layer.apply(params, jnp.ones((1, 2))).tolist()
+        >>> jax.jit(layer.apply)(params, jnp.ones((1, 2))).tolist()
         [[1.0, 3.0, 0.0, 0.0]]
     """
 

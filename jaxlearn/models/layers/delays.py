@@ -138,8 +138,8 @@ class DelayedLinear(linen.Module):
 
     Example:
         >>> layer = DelayedLinear(2, 5)
-        >>> variables = layer.init(jax.random.key(0), jnp.zeros((1, 7, 3)))
-        >>> layer.apply(variables, jnp.ones((1, 7, 3))).shape
+        >>> variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((1, 7, 3)))
+        >>> jax.jit(layer.apply)(variables, jnp.ones((1, 7, 3))).shape
         (1, 9, 2)
     """
 

@@ -14,7 +14,7 @@ def linear(inputs: int, outputs: int, *, bias: bool = True, name: str | None = N
         name: the layer's name among its parent's parameters.
 
     Example:
-        >>> params = linear(4, 3).init(jax.random.key(0), jax.numpy.ones(4))["params"]
+        >>> params = jax.jit(linear(4, 3).init)(jax.random.key(0), jax.numpy.ones(4))["params"]
         >>> bool((abs(params["kernel"]) <= 0.5).all() and (params["bias"] != 0).all())
         True
     """

@@ -29,7 +29,7 @@ class ParametricLif(linen.Module):
 
     Example:
         >>> layer = ParametricLif(Neuron(decay=0.5))
-        >>> variables = layer.init(jax.random.key(0), jnp.zeros(2))
+        >>> variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros(2))
         >>> float(variables["params"]["w"])
         0.0
     """

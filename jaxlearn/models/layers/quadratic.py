@@ -223,7 +223,7 @@ def with_linear_path(quadratic_params: Params, conventional: Params) -> Params:
         ValueError: naming the first place where the trees do not fit.
 
     Example:
-        >>> params = QuadraticDense(1).init(jax.random.key(0), jnp.ones((1, 2)))["params"]
+        >>> params = jax.jit(QuadraticDense(1).init)(jax.random.key(0), jnp.ones((1, 2)))["params"]
         >>> found = with_linear_path(params, {"kernel": jnp.ones((2, 1))})
         >>> QuadraticDense(1).apply({"params": found}, jnp.ones((1, 2))).tolist()
         [[2.0]]

@@ -35,7 +35,7 @@ class SNNK(linen.Module):
     Example:
         >>> from jaxlearn.models.layers.random_features import relu_features
         >>> layer = SNNK(256, relu_features(16))
-        >>> variables = layer.init(jax.random.key(0), jax.numpy.ones((1, 784)))
+        >>> variables = jax.jit(layer.init)(jax.random.key(0), jax.numpy.ones((1, 784)))
         >>> jax.tree.map(jax.numpy.shape, variables["params"])
         {'omega': (256, 16)}
     """

@@ -37,9 +37,9 @@ def traced(block: Model, decay: float) -> Model:
     Example:
         >>> from jaxlearn.models.tiny import tiny_head
         >>> block = traced(tiny_head(), 0.5)
-        >>> params, state = block.init(jax.random.key(0), jnp.ones((1, 2)))
-        >>> _, state = block.apply(params, state, jnp.ones((1, 2)))
-        >>> _, state = block.apply(params, state, jnp.ones((1, 2)))
+        >>> params, state = jax.jit(block.init)(jax.random.key(0), jnp.ones((1, 2)))
+        >>> _, state = jax.jit(block.apply)(params, state, jnp.ones((1, 2)))
+        >>> _, state = jax.jit(block.apply)(params, state, jnp.ones((1, 2)))
         >>> state["sequence"]["trace"].tolist()
         [[1.5, 1.5]]
     """

@@ -51,7 +51,7 @@ def acoustic(params: Params, twin: linen.Module | None = None) -> Physics:
     """The cavity as the twin with these parameters has it: `twin(|h| / (||h|| + 1e-6))`.
 
     Example:
-        >>> params = AcousticTwin().init(jax.random.key(0), jnp.ones((1, 20)))["params"]
+        >>> params = jax.jit(AcousticTwin().init)(jax.random.key(0), jnp.ones((1, 20)))["params"]
         >>> acoustic(params)(jnp.ones((3, 20))).shape
         (3, 20)
     """

@@ -33,7 +33,7 @@ def linear_inputs(model: Model, params: Params, state: State, x: PyTree) -> dict
     Example:
         >>> from jaxlearn.models.tiny import tiny_batch, tiny_blocks
         >>> block, x = tiny_blocks()[0], tiny_batch(4)["inputs"]
-        >>> found = linear_inputs(block, *block.init(jax.random.key(0), x), x)
+        >>> found = linear_inputs(block, *jax.jit(block.init)(jax.random.key(0), x), x)
         >>> {path: inputs.gram.shape for path, inputs in found.items()}
         {'Dense_0/kernel': (16, 16)}
     """

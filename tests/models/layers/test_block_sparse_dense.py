@@ -12,11 +12,12 @@ from jaxlearn.models.layers.block_sparse_dense import BlockSparseDense
 
 @pytest.fixture(scope="module")
 def drawn():
-    x = jax.random.normal(jax.random.key(0), (5, 3, 8))
-    variables = BlockSparseDense(12, (4, 3)).init(jax.random.key(1), x)
-    kernel = variables["params"]["kernel"].at[:4, 3:9].set(0).at[4:, :3].set(0)
-    kernel = kernel.at[5, 4].set(0)  # a single zero does not empty its block
-    return x, {"params": {"kernel": kernel, "bias": jnp.arange(12.0)}}
+    draw = np.random.default_rng(0)
+    x, kernel = (draw.normal(size=size).astype(np.float32) for size in ((5, 3, 8), (8, 12)))
+    kernel[:4, 3:9] = kernel[4:, :3] = 0
+    kernel[5, 4] = 0  # a single zero does not empty its block
+    params = {"kernel": jnp.asarray(kernel), "bias": jnp.arange(12.0)}
+    return jnp.asarray(x), {"params": params}
 
 
 def gradients(layer, x, variables):
@@ -28,7 +29,10 @@ def test_equals_dense(drawn):
     x, variables = drawn
     sparse, dense = BlockSparseDense(12, (4, 3)), linen.Dense(12)
     np.testing.assert_allclose(
-        sparse.apply(variables, x), dense.apply(variables, x), rtol=1e-5, atol=1e-6
+        jax.jit(sparse.apply)(variables, x),
+        jax.jit(dense.apply)(variables, x),
+        rtol=1e-5,
+        atol=1e-6,
     )
     (to_x, to_w), (dense_x, dense_w) = (gradients(m, x, variables) for m in (sparse, dense))
     np.testing.assert_allclose(to_x, dense_x, rtol=1e-5, atol=1e-6)
