@@ -29,16 +29,16 @@ VARIANTS = {
 
 
 @cache
-def started():
+def started(first="time"):
     """The first parameters, which no neuron changes."""
-    return jax.jit(stack(spikegpt_blocks(V, L, C)).init)(KEY, TOKENS)[0]
+    return jax.jit(stack(spikegpt_blocks(V, L, C, first=first)).init)(KEY, TOKENS)[0]
 
 
 def lively(**options):
     """A model whose neurons fire: larger weights behind every mix."""
     blocks = spikegpt_blocks(V, L, C, **options)
     shapes, state = jax.eval_shape(stack(blocks).init, KEY, TOKENS)
-    params = started()
+    params = started(options.get("first", "time"))
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
     assert not trees.lasting(state)
     louder = lambda path, leaf: 4 * leaf if "output" in str(path) or "value" in str(path) else leaf
