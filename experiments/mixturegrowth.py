@@ -83,6 +83,7 @@ DEVIATIONS = (
 CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with one published batch."""
 Growth = Literal[Mode, "blocks"]
+Held = Literal["none", "members", "ends"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Config:
     templates: K. sets: which set feeds which block.
     keep_momentum: through growth, for the leaves that members have.
     both: weight of member 0's loss in phase 2, where 0 leaves it as it is.
+    second: what member 1 begins with, weights of its own or those of member 0, moved a little.
+    extra: templates that every set gets at growth.
+    held: coefficients that stay in phase 3: none, those of the members, or those of the stem and
+        the classifier.
     first_share: of the training images that member 0 sees.
     matched: train the target for as many FLOPs as the others, else for the steps of phase 1.
     steps, rates, warm: of phases 1 to 3, the highest rate and the steps of its rise. floors: lowest
@@ -114,6 +119,9 @@ class Config:
     sets: tuple[int, int, int, int] = SETS
     keep_momentum: bool = True
     both: float = 0.0
+    second: Literal["fresh", "copied"] = "fresh"
+    extra: int = 0
+    held: Held = "none"
     first_share: float = 1.0
     matched: bool = True
     steps: tuple[int, int, int] = (240, 240, 96)
@@ -139,6 +147,8 @@ class Config:
     def __post_init__(self) -> None:
         if min(*self.steps, self.batch, self.templates, self.cycles) < 1:
             raise ValueError("steps, batch, templates and cycles must be at least 1")
+        if self.extra < 0:
+            raise ValueError(f"extra={self.extra}; growth adds templates, it takes none away")
         if {*self.sets} - {0, 1} or self.sets[:2] != (0, 1):
             raise ValueError(f"sets={self.sets}; the first two are 0, 1, the others 0 or 1")
         if not 0 < self.first_share <= 1 or self.both < 0:

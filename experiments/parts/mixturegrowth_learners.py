@@ -23,15 +23,17 @@ from jaxlearn.core import (
     trees,
 )
 from jaxlearn.objectives import cross_entropy
-from jaxlearn.parametrizations.templates import member, wide
+from jaxlearn.parametrizations.templates import by_name, member, wide
 from jaxlearn.procedures.growth import Mode, grow, grown_state
 from jaxlearn.rules import backprop
+from jaxlearn.transforms.hold import hold
 from jaxlearn.transforms.schedules import cosine_cycles
 
 LEARNER = ("dataset", "depth", "width", "size", "crop", "cutout", "batch", "templates", "sets")
 MEMBERS = (
     *LEARNER[:-1],
     "both",
+    "second",
     "first_share",
     "steps",
     "rates",
@@ -150,7 +152,7 @@ def decays(path: str) -> bool:
 def phase(config: Any, number: int) -> optax.GradientTransformation:
     """The transform of phase 1, 2 or 3, counted from 0."""
     last = number == 2
-    return sgd(
+    tx = sgd(
         config.rates[number],
         config.steps[number],
         config.floors[1 if last else 0],
@@ -158,6 +160,21 @@ def phase(config: Any, number: int) -> optax.GradientTransformation:
         config.cycles if last else 1,
         config.weight_decay,
     )
+    return hold(tx, HELD[config.held]) if last and config.held != "none" else tx
+
+
+def of_members(path: str) -> slice | None:
+    """The coefficients c_0 and c_1 of every layer."""
+    return None if decays(path) else slice(0, 2)
+
+
+def of_ends(path: str) -> slice | None:
+    """All coefficients of stem and classifier, the layers of two blocks."""
+    return None if decays(path) or by_name(path) == "diagonal" else slice(None)
+
+
+HELD = {"members": of_members, "ends": of_ends}
+"""Which coefficients stay as they are in phase 3."""
 
 
 def descent(config: Any, rate: float, steps: int) -> optax.GradientTransformation:

@@ -33,10 +33,15 @@ def rows(config: Any) -> list[Row]:
         table["MixtureGrowth, options"] = of(
             sets=(0, 1, 1, 0), both=0.1, first_share=0.5, keep_momentum=False
         )
+        table["MixtureGrowth, more options"] = of(second="copied", extra=1, held="members")
     if config.width > 1:
         table["target from scratch, 200 epochs"] = of(method="scratch", matched=False)
         table["MixtureGrowth, sets swapped"] = of(sets=(0, 1, 1, 0))
         table["MixtureGrowth, momentum restarted"] = of(keep_momentum=False)
         table["MixtureGrowth, both in phase 2"] = of(both=0.1)
         table["MixtureGrowth, half of the data first"] = of(first_share=0.5)
+        table["MixtureGrowth, member 1 from member 0"] = of(second="copied")
+        table["MixtureGrowth, a template more"] = of(extra=1)
+        table["MixtureGrowth, members' coefficients held"] = of(held="members")
+        table["MixtureGrowth, coefficients of the ends held"] = of(held="ends")
     return [Row(name, own) for name, own in table.items()]

@@ -40,6 +40,7 @@ from jaxlearn.core import (
 from jaxlearn.data.batches import batches, padded
 from jaxlearn.parametrizations.templates import member, wide
 from jaxlearn.procedures.growth import grown_momentum, with_random_blocks
+from jaxlearn.procedures.member_starts import copied_member, with_more_templates
 from jaxlearn.procedures.net2wider import net2wider
 from jaxlearn.runtime import every_device, fit, own_rows
 
@@ -90,6 +91,10 @@ def members(config: Any, seed: int, run: Run) -> tuple[TrainState, TrainState]:
     first = one_member(config, seed, run)
     tx, steps = phase(own, 1), own.steps[1]
     second = begun(config, 1, tx, seed)
+    if own.second == "copied":
+        near = copied_member(second.params, first.params, jax.random.fold_in(second.key, 1))
+        statistics = second.state | bare(first.state)
+        second = second._replace(params=near, state=statistics)
     if not own.both:
         return first, fitted(own, rule, tx, second, steps, home, number=1, seed=seed)
     together = both(rule, own.both)
@@ -125,9 +130,9 @@ def grown(
     """The wide network right after growth, and what trains it."""
     key, tx = jax.random.fold_in(jax.random.key(seed), 2), phase(config, 2)
     grow_key, block_key, step_key = jax.random.split(key, 3)
-    theta, state = grown_from(
-        config, (first.params, first.state), (second.params, second.state), grow_key
-    )
+    more_key = jax.random.fold_in(key, 0)
+    one, two = (extended(config, i, own, more_key) for i, own in enumerate((first, second)))
+    theta, state = grown_from(config, one, two, grow_key)
     if config.growth == "blocks":
         whole = wide(config.sets).materialize(theta, state[FROZEN]["own"])
         params = with_random_blocks(whole, block_key)
@@ -138,6 +143,17 @@ def grown(
         kept = grown_momentum(momentum(first), momentum(second), theta)
         opt_state = optax.tree_utils.tree_set(opt_state, trace=kept)
     return wide_rule(config), tx, TrainState(jnp.int32(0), theta, state, opt_state, step_key)
+
+
+def extended(config: Any, number: int, state: TrainState, key: Key) -> tuple[Params, State]:
+    """A member's mixtures and state, with the templates that growth adds."""
+    if not config.extra:
+        return state.params, state.state
+    own = state.state[FROZEN]["own"]
+    shapes = jax.eval_shape(member(number, config.templates).materialize, state.params, own)
+    count = config.templates + config.extra
+    theta, frozen = with_more_templates((state.params, own), number, count, key, shapes)
+    return theta, state.state | {FROZEN: state.state[FROZEN] | {"own": frozen}}
 
 
 def drawn(state: TrainState, seed: int) -> TrainState:

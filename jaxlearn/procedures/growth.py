@@ -170,22 +170,23 @@ def grown_state(first: State, second: State, shapes: State) -> State:
 def grown_momentum(first: PyTree, second: PyTree, theta: PyTree) -> PyTree:
     """A tree like the grown `theta` with what an optimizer kept for the members' leaves.
 
-    Templates and the coefficients of the diagonal blocks go on with what they had; new coefficients
-    and the wide norms, which are new leaves, begin at zero.
+    Templates and the coefficients of the diagonal blocks go on with what they had; new templates,
+    new coefficients and the wide norms, which are new leaves, begin at zero.
 
     Args:
         first: a moment of the optimizer in the shape of member 0's `theta`, such as `trace`.
         second: of member 1's.
         theta: of the wide network, as `grow` returns it.
     """
-    coefficients = {}
+    coefficients, templates = {}, {}
     for path, rows in theta["coefficients"].items():
         kept = jnp.stack([first["coefficients"][path], second["coefficients"][path]])
-        coefficients[path] = jnp.zeros_like(rows).at[:2].set(kept)
-    templates = {
-        path: {"0": first["templates"][path], "1": second["templates"][path]}
-        for path in theta["templates"]
-    }
+        coefficients[path] = jnp.zeros_like(rows).at[:2, : kept.shape[1]].set(kept)
+    for path, sets in theta["templates"].items():
+        kept = {"0": first["templates"][path], "1": second["templates"][path]}
+        templates[path] = jax.tree.map(
+            lambda new, old: jnp.zeros_like(new).at[: len(old)].set(old), sets, kept
+        )
     rest = trees.zeros_like(theta["rest"])
     return {"templates": templates, "coefficients": coefficients, "rest": rest}
 

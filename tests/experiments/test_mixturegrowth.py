@@ -162,6 +162,32 @@ def test_k_is_the_number_of_templates_of_a_set():
     assert made["templates"]["1/conv1/kernel"]["1"].shape[0] == 3
 
 
+def test_templates_added_at_growth_leave_the_members_and_begin_without_momentum():
+    _, _, start = stages.grown(replace(SMOKE, extra=1), ONE, TWO, 0)
+    path = "1/conv1/kernel"
+    sets, rows = (start.params[name][path] for name in ("templates", "coefficients"))
+    for i, found in enumerate((ONE, TWO)):
+        np.testing.assert_array_equal(sets[str(i)][:2], found.params["templates"][path])
+        np.testing.assert_array_equal(rows[i, :2], found.params["coefficients"][path])
+        assert np.any(sets[str(i)][2])
+        assert rows[i, 2] == 0
+    kept = stages.momentum(start)["templates"][path]
+    np.testing.assert_array_equal(kept["0"][:2], stages.momentum(ONE)["templates"][path])
+    assert not np.any(kept["0"][2])
+
+
+@pytest.mark.parametrize(("held", "stem", "inner"), [("members", 2, 2), ("ends", 2, 0)])
+def test_held_coefficients_are_those_of_the_members_or_of_the_ends(held, stem, inner):
+    params = {
+        "coefficients": {"0/stem/kernel": jnp.ones((2, 3)), "1/conv1/kernel": jnp.ones((4, 3))}
+    }
+    tx = learners.phase(replace(SMOKE, held=held), 2)
+    updates = cast(Any, tx.update(params, tx.init(params), params)[0])["coefficients"]
+    still = [int(np.sum(~np.any(np.asarray(leaf), 1))) for leaf in updates.values()]
+    assert still == [stem, inner]
+    assert not np.any(np.asarray(updates["1/conv1/kernel"])[:inner])
+
+
 def test_random_blocks_leave_the_diagonal_and_train_plain_weights():
     rule, _, start = stages.grown(replace(SMOKE, growth="blocks"), ONE, TWO, 0)
     assert rule is learners.plain_rule(SMOKE, False)
@@ -220,9 +246,20 @@ def test_the_square_of_cutout_has_the_mean_colour():
 def test_rows_share_members_unless_these_are_trained_otherwise():
     rows = by_name(PAPER)
     own = learners.members_of(rows["MixtureGrowth, orthogonal"])
-    same = ("ensemble", "Net2WiderNet", "MixtureGrowth, copy", "MixtureGrowth, sets swapped")
+    same = (
+        "ensemble",
+        "Net2WiderNet",
+        "MixtureGrowth, copy",
+        "MixtureGrowth, sets swapped",
+        "MixtureGrowth, a template more",
+        "MixtureGrowth, coefficients of the ends held",
+    )
     assert all(learners.members_of(rows[name]) == own for name in same)
-    other = ("MixtureGrowth, both in phase 2", "MixtureGrowth, half of the data first")
+    other = (
+        "MixtureGrowth, both in phase 2",
+        "MixtureGrowth, half of the data first",
+        "MixtureGrowth, member 1 from member 0",
+    )
     assert all(learners.members_of(rows[name]) != own for name in other)
     assert learners.members_of(replace(PAPER, rates=(0.1, 0.1, 0.5))) == own
     assert learners.members_of(replace(PAPER, rates=(0.1, 0.2, 1e-4))) != own
@@ -241,6 +278,8 @@ def test_smoke_has_every_way_of_growing_and_the_options():
     }
     assert {config.sets for config in configs} == {(0, 1, 0, 1), (0, 1, 1, 0)}
     assert {config.keep_momentum for config in configs} == {True, False}
+    options = [(config.second, config.extra, config.held) for config in configs]
+    assert {*options} == {("fresh", 0, "none"), ("copied", 1, "members")}
 
 
 def test_the_compiled_step_is_the_grown_wrn_28_10():
@@ -282,6 +321,7 @@ def test_phase_2_leaves_member_0_bitwise_unless_both_train(tmp_path, weight):
     ("options", "said"),
     [
         ({"steps": (0, 1, 1)}, "must be at least 1"),
+        ({"extra": -1}, "takes none away"),
         ({"sets": (1, 0, 0, 1)}, "the first two are 0, 1"),
         ({"first_share": 0.0}, "first_share=0.0"),
         ({"size": 3}, "size=3 does not divide 8"),

@@ -31,6 +31,7 @@ from jaxlearn.procedures.growth import (
     least_used,
     with_random_blocks,
 )
+from jaxlearn.procedures.member_starts import copied_member, with_more_templates
 from jaxlearn.rules import backprop
 from tests.drawn import drawn, variables
 
@@ -299,9 +300,52 @@ def test_random_blocks_are_kaimings_beside_an_untouched_diagonal():
     assert every.std() == pytest.approx(1, abs=0.02)
 
 
+@cache
+def with_more(number, count=3):
+    """A member of more templates, from the one as if trained."""
+    _, *trained, _ = a_member(number)
+    shapes = jax.eval_shape(SMALL.init, KEY, X)[0]
+    return jax.jit(lambda: with_more_templates(tuple(trained), number, count, KEY, shapes))()
+
+
+def test_more_templates_leave_a_member_as_it_is_and_take_part_in_growth():
+    pair = [with_more(number) for number in (0, 1)]
+    for number, (theta, frozen) in enumerate(pair):
+        found = jax.jit(member(number, 3).materialize)(theta, frozen)
+        jax.tree.map(np.testing.assert_array_equal, found, member_params(number))
+    theta, frozen = jax.jit(lambda one, two: grow(one, two, SHAPES, KEY))(*pair)
+    whole = jax.tree.map(np.asarray, wide_params(theta, frozen))
+    for path, rows in jax.tree.map(np.asarray, theta["coefficients"]).items():
+        assert rows.shape == (BLOCKS[by_name(path)], 3)
+        assert not np.any(rows[:2, 2:]), "the members do not use them"
+        assert np.all(rows[2:, 2:] != 0), "the new blocks do"
+        assert {len(own) for own in theta["templates"][path].values()} == {3}
+    assert jax.tree.map(jnp.shape, whole) == jax.tree.map(jnp.shape, SHAPES)
+    kept = grown_momentum(a_member(0)[1], a_member(1)[1], theta)
+    assert jax.tree.map(jnp.shape, kept) == jax.tree.map(jnp.shape, theta)
+    for path, sets in kept["templates"].items():
+        for name, old in (("0", a_member(0)[1]), ("1", a_member(1)[1])):
+            np.testing.assert_array_equal(sets[name][:2], old["templates"][path])
+            assert not np.any(sets[name][2:])
+
+
+def test_a_copied_member_is_near_the_other_in_all_but_its_coefficients():
+    (_, one, *_), (_, two, *_) = a_member(0), a_member(1)
+    near = jax.jit(copied_member)(two, one, KEY)
+    moved = jax.tree.map(np.subtract, near, one)
+    away = np.concatenate(
+        [np.ravel(leaf) for part in ("templates", "rest") for leaf in jax.tree.leaves(moved[part])]
+    )
+    assert abs(away.mean()) < 1e-3
+    assert away.std() == pytest.approx(0.01, rel=0.05)
+    jax.tree.map(np.testing.assert_array_equal, near["coefficients"], two["coefficients"])
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (lambda: with_more(0, 1), "less than the 2 templates"),
+        (lambda: copied_member({"x": jnp.ones(2)}, {"x": jnp.ones(3)}, KEY), "different layers"),
         (lambda: member(2, 2), "members are 0 and 1"),
         (lambda: member(0, 2).init(KEY, {"bias": jnp.ones(2)}), "no parameter is templated"),
         (lambda: layout_of((4, 4), (8, 4, 4)), "is not made of blocks"),
