@@ -60,7 +60,6 @@ from experiments.parts.mixturegrowth_stages import (
     widened,
 )
 from jaxlearn.core import Batch, Rule, TrainState, make_state, make_step
-from jaxlearn.parametrizations.templates import SETS
 from jaxlearn.procedures.growth import Mode
 
 DEVIATIONS = (
@@ -116,7 +115,7 @@ class Config:
     growth: Growth = "orthogonal"
     noise: float = 1.0
     templates: int = 2
-    sets: tuple[int, int, int, int] = SETS
+    sets: tuple[int, int, int, int] = (0, 1, 0, 1)
     keep_momentum: bool = True
     both: float = 0.0
     second: Literal["fresh", "copied"] = "fresh"

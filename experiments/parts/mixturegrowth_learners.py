@@ -93,7 +93,7 @@ def member_rule(config: Any, number: int = 0) -> Rule:
 
 @cache
 def _wide(config: Any) -> Rule:
-    rule = reparametrize(plain_rule(config, False), wide(config.sets))
+    rule = reparametrize(plain_rule(config, False), wide(lambda block: config.sets[block]))
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
         first, second = (member_rule(config, number).init(key, batch) for number in (0, 1))

@@ -134,7 +134,7 @@ def grown(
     one, two = (extended(config, i, own, more_key) for i, own in enumerate((first, second)))
     theta, state = grown_from(config, one, two, grow_key)
     if config.growth == "blocks":
-        whole = wide(config.sets).materialize(theta, state[FROZEN]["own"])
+        whole = wide(lambda block: config.sets[block]).materialize(theta, state[FROZEN]["own"])
         params = with_random_blocks(whole, block_key)
         start = TrainState(jnp.int32(0), params, bare(state), tx.init(params), step_key)
         return plain_rule(config, False), tx, start

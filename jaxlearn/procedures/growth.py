@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxlearn.core import Key, Params, PyTree, State, trees
-from jaxlearn.parametrizations.templates import BLOCKS, Layout, by_name, layout_of
+from jaxlearn.parametrizations.templates import (
+    Layout,
+    alternating,
+    blocks_of,
+    by_name,
+    itself,
+    layout_of,
+)
 
 Mode = Literal["orthogonal", "copy", "zero", "random", "none"]
 MODES = ("orthogonal", "copy", "zero", "random", "none")
@@ -35,15 +42,20 @@ def least_used(rows: jax.Array) -> jax.Array:
 
 
 def grown_coefficients(
-    mode: Mode, rows: jax.Array, spare: jax.Array, key: Key, noise: float = 1.0
+    mode: Mode,
+    rows: jax.Array,
+    spare: jax.Array,
+    key: Key,
+    noise: float = 1.0,
+    sets: Callable[[int], int] = alternating,
 ) -> jax.Array:
-    """The coefficients `[4, K]` of all blocks: those of the members, then the new ones.
+    """The coefficients `[blocks, K]` of all blocks: those of the members, then the new ones.
 
     ============  =====================  ===========================================
-    mode          c_2                    c_3
+    mode          c_2                    c_3, and those after it
     ============  =====================  ===========================================
-    `orthogonal`  as it began            `noise` times `least_used` of c_0, c_1, c_2
-    `copy`        `c_0 + noise N(0, 1)`  `c_1 + noise N(0, 1)`
+    `orthogonal`  as it began            `noise` times `least_used` of all before
+    `copy`        `c_0 + noise N(0, 1)`  `c_1 + noise N(0, 1)`: the member of its set
     `zero`        0                      0
     `random`      uniform in [0, 1)      uniform in [0, 1)
     `none`        as it began            as it began
@@ -52,9 +64,10 @@ def grown_coefficients(
     Args:
         mode: as said.
         rows: `[2, K]`, trained.
-        spare: `[2, K]`, what c_2 and c_3 began as.
+        spare: `[blocks - 2, K]`, what the others began as.
         key: for `copy` and `random`.
         noise: as said.
+        sets: which set feeds which block, for `copy`.
 
     Raises:
         ValueError: for another mode.
@@ -63,14 +76,17 @@ def grown_coefficients(
         raise ValueError(f"mode={mode!r} is none of {MODES}")
     new = spare
     if mode == "orthogonal":
-        seen = jnp.concatenate([rows, spare[:1]])
-        new = jnp.stack([spare[0], noise * least_used(seen)])
-    elif mode == "copy":
-        new = rows + noise * jax.random.normal(key, rows.shape, rows.dtype)
+        every = [*rows, *spare[:1]]
+        for _ in range(1, len(spare)):
+            every.append(noise * least_used(jnp.stack(every)))
+        return jnp.stack(every)
+    if mode == "copy":
+        copied = jnp.stack([rows[sets(2 + i)] for i in range(len(spare))])
+        new = copied + noise * jax.random.normal(key, copied.shape, copied.dtype)
     elif mode == "zero":
-        new = jnp.zeros_like(rows)
+        new = jnp.zeros_like(spare)
     elif mode == "random":
-        new = jax.random.uniform(key, rows.shape, rows.dtype)
+        new = jax.random.uniform(key, spare.shape, spare.dtype)
     return jnp.concatenate([rows, new])
 
 
@@ -82,6 +98,8 @@ def grow(
     *,
     mode: Mode = "orthogonal",
     noise: float = 1.0,
+    sets: Callable[[int], int] = alternating,
+    shared: Callable[[str], str] = itself,
 ) -> tuple[PyTree, PyTree]:
     """`(theta, frozen)` of `templates.wide` from those of the two members.
 
@@ -94,38 +112,49 @@ def grow(
         shapes: parameters of the wide network or their shapes, as `jax.eval_shape` gives them.
         key: for modes that draw.
         mode: see `grown_coefficients`.
-        noise: likewise.
+        noise, sets: likewise.
+        shared: as in `templates.member`.
 
     Raises:
         ValueError: when the members differ in their layers, or do not fit the wide network.
     """
     (one, frozen), (two, other) = first, second
-    if jax.tree.map(jnp.shape, (one, frozen)) != jax.tree.map(jnp.shape, (two, other)):
+    if jax.tree.map(jnp.shape, one) != jax.tree.map(jnp.shape, two):
         raise ValueError("the members have different layers; both need the same architecture")
     theta: PyTree = {"templates": {}, "coefficients": {}, "rest": {}}
     leaves = {trees.path(keys): leaf for keys, leaf in jax.tree.leaves_with_path(shapes)}
-    if {*leaves} != {*one["templates"], *one["rest"]}:
+    if {*leaves} != {*one["coefficients"], *one["rest"]}:
         raise ValueError(
-            f"the members have the parameters {sorted({*one['templates'], *one['rest']})}, the "
+            f"the members have the parameters {sorted({*one['coefficients'], *one['rest']})}, the "
             f"wide network {sorted(leaves)}"
         )
+    theta["templates"] = {
+        name: {"0": own, "1": two["templates"][name]} for name, own in one["templates"].items()
+    }
     for i, (path, leaf) in enumerate(leaves.items()):
         if path in one["rest"]:
             pair = (one["rest"][path], two["rest"][path])
             theta["rest"][path] = concatenated(*pair, leaf.shape, path)
             continue
-        sets = {"0": one["templates"][path], "1": two["templates"][path]}
-        blocks = BLOCKS[layout_of(sets["0"].shape[1:], leaf.shape)]
-        if (blocks == 4) != bool(frozen["spare"][path].size):
-            raise ValueError(f"{path} becomes {blocks} blocks, for which it was not made")
+        block = one["templates"][shared(path)].shape[1:]
+        times = max(leaf.shape[-2] // block[-2], leaf.shape[-1] // block[-1])
+        blocks = blocks_of(layout_of(block, leaf.shape), times)
         rows = jnp.stack([one["coefficients"][path], two["coefficients"][path]])
-        if frozen["spare"][path].size:
-            spare = jnp.stack([frozen["spare"][path], other["spare"][path]])
+        spare = _in_turns(frozen["spare"][path], other["spare"][path])
+        if blocks != 2 + len(spare):
+            raise ValueError(f"{path} becomes {blocks} blocks, for which it was not made")
+        if len(spare):
             own = jax.random.fold_in(key, i)
-            rows = grown_coefficients(mode, rows, spare, own, noise)
-        theta["templates"][path], theta["coefficients"][path] = sets, rows
+            rows = grown_coefficients(mode, rows, spare, own, noise, sets)
+        theta["coefficients"][path] = rows
     empty = jax.tree.map(lambda leaf: jnp.zeros(0, leaf.dtype), shapes)
     return theta, {"shapes": empty}
+
+
+def _in_turns(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Row by row, the first one's first."""
+    every = jnp.zeros((len(first) + len(second), first.shape[-1]), first.dtype)
+    return every.at[::2].set(first).at[1::2].set(second)
 
 
 FILL = {"scale": 1.0, "var": 1.0}

@@ -4,6 +4,8 @@ Options of Pham, Teterwak, Nelson and Plummer, WACV 2024, arXiv 2311.04251, and 
 Members are `(theta, frozen)` of `jaxlearn.parametrizations.templates.member`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -45,12 +47,17 @@ def copied_member(theta: PyTree, other: PyTree, key: Key, noise: float = 0.01) -
 
 
 def with_more_templates(
-    trained: tuple[PyTree, PyTree], number: int, count: int, key: Key, params: Params
+    trained: tuple[PyTree, PyTree],
+    number: int,
+    count: int,
+    key: Key,
+    params: Params,
+    **options: Any,
 ) -> tuple[PyTree, PyTree]:
     """A trained member with templates to spare, for growth: its weights stay the same.
 
-    New templates are drawn as a member's first ones are, and their coefficients are zero. What c_2
-    and c_3 begin as is a row of a new orthogonal matrix, in which the new templates have a part.
+    New templates are drawn as a member's first ones are, and their coefficients are zero. What the
+    new blocks begin as are rows of a new matrix, in which the new templates have a part.
 
     Args:
         trained: `(theta, frozen)`.
@@ -58,6 +65,7 @@ def with_more_templates(
         count: `K`, templates per set from now on.
         key: the same for both members.
         params: weights of the member or their shapes.
+        options: those of `member`.
 
     Raises:
         ValueError: when it would have fewer templates than it has.
@@ -67,7 +75,7 @@ def with_more_templates(
     if count < known:
         raise ValueError(f"count={count} is less than the {known} templates that there are")
     shapes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
-    fresh, fresh_frozen = member(number, count).init(key, shapes)
+    fresh, fresh_frozen = member(number, count, **options).init(key, shapes)
     templates = {
         path: jnp.concatenate([own, fresh["templates"][path][len(own) :]])
         for path, own in theta["templates"].items()

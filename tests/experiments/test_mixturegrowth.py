@@ -145,7 +145,9 @@ def test_member_0_widened_has_its_logits_where_its_copies_have_no_noise():
 def test_new_blocks_are_mixtures_of_the_set_that_is_assigned_to_them(sets):
     _, _, start = stages.grown(replace(SMOKE, sets=sets), ONE, TWO, 0)
     path, frozen = "1/conv1/kernel", start.state[FROZEN]["own"]
-    kernel = wide(sets).materialize(start.params, frozen)["1"]["conv1"]["kernel"]
+    kernel = wide(lambda block: sets[block]).materialize(start.params, frozen)["1"]["conv1"][
+        "kernel"
+    ]
     rows, templates = (start.params[name][path] for name in ("coefficients", "templates"))
     mixture = lambda row: np.einsum("k,khwio->hwio", rows[row], templates[str(sets[row])])
     i, o = (size // 2 for size in kernel.shape[-2:])

@@ -12,8 +12,8 @@ from jaxlearn.core import FROZEN, TrainState, make_step, reparametrize, stack, t
 from jaxlearn.models.wide_resnet import wide_resnet
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.parametrizations.templates import (
-    BLOCKS,
     assembled,
+    blocks_of,
     by_name,
     coefficient_rows,
     layout_of,
@@ -227,7 +227,7 @@ def test_members_share_an_orthogonal_matrix_of_coefficients_and_no_templates():
     for path, first in made[0][0]["coefficients"].items():
         rows = [first, made[1][0]["coefficients"][path]]
         if by_name(path) == "diagonal":
-            rows += [frozen["spare"][path] for _, frozen in made]
+            rows += [*np.concatenate([frozen["spare"][path] for _, frozen in made])]
         gram = np.stack(rows).T @ np.stack(rows)
         np.testing.assert_allclose(gram, np.eye(K), atol=1e-5)
         templates = [theta["templates"][path] for theta, _ in made]
@@ -256,7 +256,7 @@ def test_modes_give_what_their_names_say():
 
 
 def test_layouts_and_neutral_channels():
-    assert BLOCKS[layout_of((3, 3, 4, 4), (3, 3, 8, 8))] == 4
+    assert blocks_of(layout_of((3, 3, 4, 4), (3, 3, 8, 8))) == 4
     assert layout_of((4, 3), (8, 3)) == "inputs"
     blocks = [jnp.full((1, 1), i) for i in range(4)]
     assert assembled(blocks, "diagonal").tolist() == [[0, 3], [2, 1]]
@@ -300,6 +300,78 @@ def test_random_blocks_are_kaimings_beside_an_untouched_diagonal():
     assert every.std() == pytest.approx(1, abs=0.02)
 
 
+def test_a_grid_of_three_has_the_members_at_its_ends_and_adds_their_logits():
+    """In the middle are channels of no member: zero growth gives them nothing to say."""
+    net = stack(wide_resnet(10, 0.75, CLASSES, second_norm=False, stem=12))
+    shapes, statistics = jax.eval_shape(net.init, KEY, X)
+    small = jax.eval_shape(SMALL.init, KEY, X)[0]
+
+    @jax.jit
+    def started(one, two):
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), small)
+        begun = [member(i, K, grid=3).init(KEY, zeros)[1] for i in (0, 1)]
+        pair = [(own[0], frozen) for own, frozen in zip((one, two), begun, strict=True)]
+        made = {m: grow(*pair, shapes, KEY, mode=m) for m in ("zero", "orthogonal", "copy")}
+        return made, grown_state(one[2], two[2], statistics)
+
+    made, state = started(a_member(0)[1:], a_member(1)[1:])
+    theta, frozen = made["zero"]
+    whole = jax.jit(lambda: net.apply(wide().materialize(theta, frozen), state, X)[0])()
+    parts = [small_logits(member_params(number), a_member(number)[3]) for number in (0, 1)]
+    np.testing.assert_allclose(whole, parts[0] + parts[1], rtol=1e-4, atol=1e-4)
+    rows = np.asarray(made["orthogonal"][0]["coefficients"]["1/conv1/kernel"])
+    assert rows.shape == (9, K)
+    for i in range(3, 9):
+        smallest = np.linalg.svd(rows[:i])[1][-1]
+        np.testing.assert_allclose(
+            np.linalg.norm(rows[:i] @ rows[i]), smallest, rtol=1e-4, atol=1e-5
+        )
+    copied = np.asarray(made["copy"][0]["coefficients"]["1/conv1/kernel"])
+    assert not np.any(np.all(copied[2:] == copied[:2][np.arange(7) % 2], 1))
+
+
+def test_layers_that_share_a_bank_are_mixtures_of_the_same_templates():
+    shared = lambda path: "bank" if "conv" in path else path
+    params = {
+        name: {"kernel": jnp.ones(size)}
+        for name, size in (("conv1", (3, 3, 4, 4)), ("conv2", (3, 3, 4, 4)), ("classifier", (4, 5)))
+    }
+    made = [member(i, lambda name: 3 if name == "bank" else 1, shared=shared) for i in (0, 1)]
+    pair = [own.init(KEY, params) for own in made]
+    assert {n: len(leaf) for n, leaf in pair[0][0]["templates"].items()} == {
+        "bank": 3,
+        "classifier/kernel": 1,
+    }
+    shapes = jax.eval_shape(
+        lambda: {
+            "conv1": {"kernel": jnp.ones((3, 3, 8, 8))},
+            "conv2": {"kernel": jnp.ones((3, 3, 8, 8))},
+            "classifier": {"kernel": jnp.ones((8, 5))},
+        }
+    )
+    theta, frozen = grow(*pair, shapes, KEY, shared=shared)
+    kernels = wide(shared=shared).materialize(theta, frozen)
+    for name in ("conv1", "conv2"):
+        rows = theta["coefficients"][f"{name}/kernel"]
+        whole = kernels[name]["kernel"]
+        sets = theta["templates"]["bank"]
+        np.testing.assert_allclose(
+            whole[..., :4, :4], np.einsum("k,k...->...", rows[0], sets["0"]), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            whole[..., :4, 4:], np.einsum("k,k...->...", rows[3], sets["1"]), rtol=1e-5, atol=1e-7
+        )
+    assert np.any(kernels["conv1"]["kernel"] != kernels["conv2"]["kernel"])
+    # the bank learns from both layers
+    total = lambda theta: sum(
+        map(jnp.sum, jax.tree.leaves(wide(shared=shared).materialize(theta, frozen)))
+    )
+    slope = jax.grad(total)(theta)["templates"]["bank"]["0"]
+    rows = [theta["coefficients"][f"{name}/kernel"] for name in ("conv1", "conv2")]
+    expected = sum(row[0] + row[2] for row in rows)
+    np.testing.assert_allclose(slope[:, 0, 0, 0, 0], expected, rtol=1e-5, atol=1e-6)
+
+
 @cache
 def with_more(number, count=3):
     """A member of more templates, from the one as if trained."""
@@ -316,7 +388,7 @@ def test_more_templates_leave_a_member_as_it_is_and_take_part_in_growth():
     theta, frozen = jax.jit(lambda one, two: grow(one, two, SHAPES, KEY))(*pair)
     whole = jax.tree.map(np.asarray, wide_params(theta, frozen))
     for path, rows in jax.tree.map(np.asarray, theta["coefficients"]).items():
-        assert rows.shape == (BLOCKS[by_name(path)], 3)
+        assert rows.shape == (blocks_of(by_name(path)), 3)
         assert not np.any(rows[:2, 2:]), "the members do not use them"
         assert np.all(rows[2:, 2:] != 0), "the new blocks do"
         assert {len(own) for own in theta["templates"][path].values()} == {3}
@@ -347,6 +419,14 @@ def test_a_copied_member_is_near_the_other_in_all_but_its_coefficients():
         (lambda: with_more(0, 1), "less than the 2 templates"),
         (lambda: copied_member({"x": jnp.ones(2)}, {"x": jnp.ones(3)}, KEY), "different layers"),
         (lambda: member(2, 2), "members are 0 and 1"),
+        (lambda: member(0, 2, grid=1), "grid at least 2"),
+        (
+            lambda: member(0, 2, shared=lambda path: "bank").init(
+                KEY, {"a": {"kernel": jnp.ones((2, 2))}, "b": {"kernel": jnp.ones((2, 3))}}
+            ),
+            "shapes have to be equal",
+        ),
+        (lambda: layout_of((4, 4), (8, 12)), "is not made of blocks"),
         (lambda: member(0, 2).init(KEY, {"bias": jnp.ones(2)}), "no parameter is templated"),
         (lambda: layout_of((4, 4), (8, 4, 4)), "is not made of blocks"),
         (lambda: grown_coefficients("half", jnp.ones((2, 2)), jnp.ones((2, 2)), KEY), "is none of"),
