@@ -8,6 +8,8 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# threads of scikit-learn that wait by spinning, two workers of them on two cores, take minutes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # the TPU compiler runs without a TPU; these keep it from looking for one
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

@@ -96,7 +96,7 @@ def test_stories260k_writes_what_its_equations_say():
     text = [*prompt[0].tolist(), *write()[0].tolist()]
     logits = in_numpy(read.arrays, read.heads, read.key_heads, np.array(text))
     np.testing.assert_array_equal(logits[:-1].argmax(-1), text[1:])
-    ours, _ = model.apply(params, {}, jnp.array([text]))
+    ours, _ = jax.jit(model.apply)(params, {}, jnp.array([text]))
     np.testing.assert_allclose(ours[0], logits, atol=2e-3)
     assert pieces.decode(text).startswith("Once upon a time, there was a little girl named Lily.")
 

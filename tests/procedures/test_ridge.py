@@ -1,5 +1,7 @@
 """Least squares in closed form against its own definition."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,18 +21,20 @@ Y = np.random.default_rng(1).normal(size=(40, 3))
 def test_identity_7_normal_equations_and_streaming():
     with jax.enable_x64(True):
         maps = [relu_features(16), relu_features(12)]
-        draws = jax.tree.map(jnp.float64, draw_tower(maps, jax.random.key(0), 5))
+        draws = jax.jit(lambda key: draw_tower(maps, key, 5))(jax.random.key(0))
+        draws = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), draws)
         features = lambda x: tower(maps, draws, x)
-        z, ridge = features(jnp.asarray(X)), 0.1
-        omega = solve(gram(z, jnp.asarray(Y)), ridge)
+        ridge, sums_of, solved = 0.1, jax.jit(gram), jax.jit(partial(solve, ridge=0.1))
+        z = np.asarray(jax.jit(features)(X))
+        omega = np.asarray(solved(sums_of(z, Y)))
         loss = lambda o: ((z @ o.T - Y) ** 2).sum() + ridge * (o**2).sum()
-        assert abs(jax.grad(loss)(omega)).max() < 1e-6
+        assert np.abs(jax.jit(jax.grad(loss))(omega)).max() < 1e-6
         inverse = np.linalg.inv(z.T @ z + ridge * np.eye(12))
-        np.testing.assert_allclose(omega, Y.T @ np.asarray(z) @ inverse, rtol=1e-8)
-        scanned = accumulate(features, jnp.asarray(X), jnp.asarray(Y), 4)
-        read = total(gram(z[i : i + 8], jnp.asarray(Y[i : i + 8])) for i in range(0, 40, 8))
+        np.testing.assert_allclose(omega, Y.T @ z @ inverse, rtol=1e-8)
+        scanned = jax.jit(lambda x, y: accumulate(features, x, y, 4))(X, Y)
+        read = jax.jit(total)([sums_of(z[i : i + 8], Y[i : i + 8]) for i in range(0, 40, 8)])
         for sums in (scanned, read):
-            np.testing.assert_allclose(solve(sums, ridge), omega, rtol=1e-9)
+            np.testing.assert_allclose(solved(sums), omega, rtol=1e-9)
             assert sums.count == 40
 
 

@@ -106,7 +106,7 @@ def local_loss(i, params, state, batch):
 def test_identity_1_no_gradient_crosses_modules(started, batch, signalled):
     params, state = started
     every = jax.jit(lambda p: [jax.grad(local_loss, 1)(i, p, state, batch) for i in range(K)])
-    for i, grads in enumerate(every(params)):
+    for i, grads in enumerate(jax.tree.map(np.asarray, every(params))):
         for j in range(K):
             parts = grads[str(j)], grads["heads"].get(str(j), {})
             assert all_zero(parts) == (i != j), (i, j)

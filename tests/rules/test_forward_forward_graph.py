@@ -1,5 +1,7 @@
 """Forward-forward on graphs: all passes at once against one pass after the other."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,7 @@ LEARNING = training_passes(GRAPH.labels, TRAIN, CLASSES, seed=0)
 JUDGING = judging_passes(GRAPH.labels, TRAIN, JUDGED, CLASSES)
 BLOCK = from_linen(GraphLayer(GCN(WIDTH)))
 KINDS = {"labels": label_appending(BLOCK), "virtual nodes": virtual_node_passes(BLOCK)}
+dense = jax.jit(to_dense)
 every = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -55,10 +58,10 @@ def dense_pass(kind: str, passes, number: int):
     if kind == "labels":
         labels = appended_labels(passes, NODES, CLASSES)[:, number]
         return np.concatenate([GRAPH.features, labels], 1), np.asarray(
-            to_dense(gcn_matrix(*edges(GRAPH), NODES)), np.float64
+            dense(gcn_matrix(*edges(GRAPH), NODES)), np.float64
         )
     ends = pass_edges(GRAPH, passes, number)
-    matrix = to_dense(gcn_matrix(*ends, NODES + CLASSES))
+    matrix = dense(gcn_matrix(*ends, NODES + CLASSES))
     return np.concatenate([GRAPH.features, VIRTUAL]), np.asarray(matrix, np.float64)
 
 
@@ -68,13 +71,15 @@ def dense_layer(params, x, matrix):
     return np.maximum(matrix @ x @ np.asarray(own["kernel"], np.float64) + own["bias"], 0)
 
 
+@cache
 def two_layers(kind: str):
     """The parameters of two layers, on the batch they are trained on."""
     rule, advance = KINDS[kind]
     below = batch(kind, LEARNING)
-    first, _ = rule.init(jax.random.key(1), below)
-    above = below | {"context": advance(first, {}, below["context"])}
-    return (first, rule.init(jax.random.key(2), above)[0]), above
+    first, _ = jax.jit(rule.init)(jax.random.key(1), below)
+    context = advance(first, {}, below["context"])
+    above = below | {"context": context}
+    return (first, jax.jit(rule.init)(jax.random.key(2), above)[0]), above
 
 
 @every

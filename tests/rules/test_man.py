@@ -116,7 +116,8 @@ def test_identity_3_gradients_stay_in_their_module_and_pass_through_the_copy(sta
         return jnp.stack([metrics[f"loss/{i}"] for i in range(K)])
 
     copies = state[UPCOMING]["copies"]
-    by_params, by_copies = jax.jit(jax.jacrev(losses, (0, 1)))(params, copies)
+    slopes = jax.jit(jax.jacrev(losses, (0, 1)))(params, copies)
+    by_params, by_copies = jax.tree.map(np.asarray, slopes)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(by_copies))
     for j in range(K):
         own = by_params[str(j)], by_params["heads"].get(str(j), {})

@@ -69,28 +69,36 @@ def vote(rows):
 
 @BOTH
 def test_identity_1_a_layer_learns_by_its_own_loss_at_fixed_inputs_alone(rule):
-    params, state = rule.init(KEY, BATCH)
+    params, state = jax.jit(rule.init)(KEY, BATCH)
     found, new, _ = JITTED[id(rule)](params, state, BATCH, KEY)
-    old, now = ([s["activity"][str(j)] for j in range(DEPTH)] for s in (state, new))
-    for j in range(DEPTH):
-        if rule is TO_LOSS:
-            rows = norm(FEATURES) if j == 0 else old[j - 1]
-            judged = lambda h, j=j: jnp.mean(jnp.stack([h, *old[j + 1 :]]), 0)
-        else:
-            # layers 1 and 3 come first, layer 2 sees what they have just made
-            below, above = [(FEATURES, old[1]), (now[0], now[2]), (old[1], TOP)][j]
-            rows = seen(below, above)
-            judged = lambda h: h
-        own_loss = lambda own, j=j, rows=rows, judged=judged: loss(
-            judged(apply(params | {str(j): own}, j, rows))
-        )
-        want = jax.grad(own_loss)(params[str(j)])
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found[str(j)], want)
-        assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(want))
+
+    @jax.jit
+    def slopes(params, state, new):
+        old, now = ([s["activity"][str(j)] for j in range(DEPTH)] for s in (state, new))
+        want = {}
+        for j in range(DEPTH):
+            if rule is TO_LOSS:
+                rows = norm(FEATURES) if j == 0 else old[j - 1]
+                judged = lambda h, j=j: jnp.mean(jnp.stack([h, *old[j + 1 :]]), 0)
+            else:
+                # layers 1 and 3 come first, layer 2 sees what they have just made
+                below, above = [(FEATURES, old[1]), (now[0], now[2]), (old[1], TOP)][j]
+                rows = seen(below, above)
+                judged = lambda h: h
+            own_loss = lambda own, j=j, rows=rows, judged=judged: loss(
+                judged(apply(params | {str(j): own}, j, rows))
+            )
+            want[str(j)] = jax.grad(own_loss)(params[str(j)])
+        return want
+
+    want = jax.tree.map(np.asarray, slopes(params, state, new))
+    for name, leaves in want.items():
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found[name], leaves)
+        assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(leaves))
 
 
 def test_identity_7_without_weights_on_what_is_above_it_is_single_forward():
-    params, state = TO_INPUT.init(KEY, BATCH)
+    params, state = jax.jit(TO_INPUT.init)(KEY, BATCH)
     widths = [12, WIDTH, WIDTH]
     cut = lambda kernel, width: kernel.at[width:].set(0)
     params = {
@@ -115,7 +123,7 @@ def test_identity_7_without_weights_on_what_is_above_it_is_single_forward():
 
 
 def test_identity_7_the_topmost_layer_of_top_to_loss_has_the_loss_of_single_forward():
-    params, state = TO_LOSS.init(KEY, BATCH)
+    params, state = jax.jit(TO_LOSS.init)(KEY, BATCH)
     sf = single_forward(layers(), virtual_nodes())
     _, _, want = jax.jit(sf.signal)(params, {}, BATCH, KEY)
     _, _, found = JITTED[id(TO_LOSS)](params, state, BATCH, KEY)
@@ -125,7 +133,7 @@ def test_identity_7_the_topmost_layer_of_top_to_loss_has_the_loss_of_single_forw
 
 
 def test_top_to_input_starts_from_a_pass_upwards_with_zeros_above():
-    params, state = TO_INPUT.init(KEY, BATCH)
+    params, state = jax.jit(TO_INPUT.init)(KEY, BATCH)
     below = FEATURES
     for j, above in enumerate((WIDTH, WIDTH, CLASSES)):
         below = apply(params, j, seen(below, jnp.zeros((len(below), above))))
@@ -151,7 +159,7 @@ def test_a_step_uses_the_newest_states_of_the_neighbours(alternating):
 
 def test_top_to_input_votes_in_every_time_step_but_the_skipped():
     rule = top_to_input(layers(2), TASK, time_steps=3, skipped=1)
-    params, state = rule.init(KEY, BATCH)
+    params, state = jax.jit(rule.init)(KEY, BATCH)
     s0, s1 = (state["activity"][j] for j in ("0", "1"))
     want = 0
     for t in range(3):
@@ -181,7 +189,7 @@ def test_a_step_of_top_to_loss_is_synchronous():
 @pytest.mark.parametrize("unnormalised", [False, True])
 def test_top_to_loss_predicts_from_a_pass_upwards(unnormalised):
     rule = top_to_loss(layers(2), TASK, unnormalised_start=unnormalised)
-    params, state = rule.init(KEY, BATCH)
+    params, state = jax.jit(rule.init)(KEY, BATCH)
     chained = apply(params, 0, FEATURES if unnormalised else norm(FEATURES))
     first = norm(chained)
     second = norm(apply(params, 1, chained if unnormalised else first))
