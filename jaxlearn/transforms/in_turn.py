@@ -57,5 +57,5 @@ def in_turn(
 
 
 def examples() -> dict[str, optax.GradientTransformation]:
-    """Biases after everything else."""
-    return {"in-turn": in_turn(optax.sgd(0.03), lambda path: int(path.endswith("bias")), 2, 15)}
+    """Biases before everything else, whose turn has no end."""
+    return {"in-turn": in_turn(optax.sgd(0.03), lambda path: int(not path.endswith("bias")), 2, 30)}

@@ -24,8 +24,8 @@ from tests.batteries.discover import (
     PARAMETRIZATIONS,
     RULES,
     TRANSFORMS,
-    first_examples,
 )
+from tests.batteries.rooms import first_examples
 from tests.runtime.toy import bits
 
 CELLS = sorted(itertools.product(RULES, PARAMETRIZATIONS, TRANSFORMS))

@@ -7,7 +7,8 @@ import pytest
 
 from jaxlearn import parametrizations
 from jaxlearn.models.tiny import FEATURES, tiny_stack
-from tests.batteries.discover import PARAMETRIZATIONS, modules
+from tests.batteries.discover import PARAMETRIZATIONS
+from tests.batteries.rooms import modules
 from tests.drawn import variables
 
 PARAMS, _ = variables(tiny_stack(), jax.ShapeDtypeStruct((32, FEATURES), "float32"))

@@ -11,7 +11,8 @@ import pytest
 from jaxlearn import rules
 from jaxlearn.core import begin, make_state, make_step, microbatch, over_time, stack, trees
 from jaxlearn.models.tiny import tiny_batch
-from tests.batteries.discover import EVERY_RULE, RULES, modules
+from tests.batteries.discover import EVERY_RULE, RULES
+from tests.batteries.rooms import modules
 
 BATCH = tiny_batch()
 TX = optax.sgd(0.1, momentum=0.9)
