@@ -168,4 +168,4 @@ def shrinking_sigma(length: int, epochs: int, *, narrowest: float = 0.23) -> opt
 
 def examples() -> dict[str, optax.GradientTransformation]:
     """SGD along the schedule, at toy size."""
-    return {"sgd-blended-cosine": optax.sgd(blended_cosine(0.1, 4, 50, warmup=1), 0.9)}
+    return {"sgd-blended-cosine": optax.sgd(blended_cosine(0.03, 4, 50, warmup=1), 0.9)}
