@@ -32,7 +32,8 @@ def torch() -> Any:
 
 def placed(array: Any) -> Any:
     """A tensor of its own, of the same shape."""
-    return torch().as_tensor(np.array(array, order="C"), device=torch().get_default_device())
+    package = torch()
+    return package.as_tensor(np.array(array, order="C"), device=package.get_default_device())
 
 
 def tensor(array: Any) -> Any:

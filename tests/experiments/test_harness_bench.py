@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.harness import Bench, Peer, Program, bench, loop, timing
+from experiments.peers import torch as peer_torch
 from jaxlearn.core import TrainState
 
 
@@ -83,6 +84,15 @@ def test_quartiles_enclose_the_median_within_the_range(seconds):
     figures = [1e3 * min(seconds), low, found["step_ms"], high, 1e3 * max(seconds)]
     for smaller, larger in pairwise(figures):
         assert smaller <= larger * (1 + 1e-12)
+
+
+def test_a_peer_that_cannot_use_our_gpu_is_named(monkeypatch):
+    blind = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False), __version__="9.9")
+    monkeypatch.setattr(peer_torch, "import_module", lambda name: blind)
+    assert peer_torch.torch() is blind
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(ValueError, match=r"PyTorch 9\.9 cannot use this GPU"):
+        peer_torch.torch()
 
 
 def test_bench_begins_with_backprop():

@@ -336,7 +336,9 @@ def test_layers_that_share_a_bank_are_mixtures_of_the_same_templates():
         name: {"kernel": jnp.ones(size)}
         for name, size in (("conv1", (3, 3, 4, 4)), ("conv2", (3, 3, 4, 4)), ("classifier", (4, 5)))
     }
-    made = [member(i, lambda name: 3 if name == "bank" else 1, shared=shared) for i in (0, 1)]
+    normal = lambda key, rows, count: jax.random.normal(key, (rows, count))
+    many = lambda name: 3 if name == "bank" else 1
+    made = [member(i, many, shared=shared, rows=normal) for i in (0, 1)]
     pair = [own.init(KEY, params) for own in made]
     assert {n: len(leaf) for n, leaf in pair[0][0]["templates"].items()} == {
         "bank": 3,

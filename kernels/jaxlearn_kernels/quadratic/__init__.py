@@ -33,14 +33,14 @@ def quadratic(
 
     XLA makes two products of it: it writes r and g, and reads them and x again. With
     ``implementation=None`` the program is chosen when it is lowered, by the platform it is lowered
-    for: on TPU and CUDA a Pallas kernel that reads x once and writes y alone (float32, bfloat16,
-    x and kernels of one type; on TPU a layer that fits on chip, on CUDA one of at most 128 inputs
-    and outputs, 512 in bfloat16, see ``pallas_gpu.pays``, that need not keep r and g), elsewhere
-    XLA's products. All of these
-    support reverse mode; ``"reference"`` is the definition differentiated by JAX, in any mode and
-    order. ``"xla"`` forces XLA's products with the gradient written out, ``"tpu"`` and ``"gpu"`` a
-    kernel, and ``"interpret"`` and ``"interpret_gpu"`` run a kernel's code on any device, slowly.
-    The kernels are not partitioned by the compiler: call them inside ``shard_map``.
+    for: on TPU and CUDA a Pallas kernel that reads x once and writes y alone (float32, bfloat16, x
+    and kernels of one type; on TPU a layer that fits on chip, on CUDA one of at most 128 inputs and
+    outputs, 512 in bfloat16, see ``pallas_gpu.pays``, that need not keep r and g), elsewhere XLA's
+    products. All of these support reverse mode; ``"reference"`` is the definition differentiated by
+    JAX, in any mode and order. ``"xla"`` forces XLA's products with the gradient written out,
+    ``"tpu"`` and ``"gpu"`` a kernel, and ``"interpret"`` and ``"interpret_gpu"`` run a kernel's
+    code on any device, slowly. The kernels are not partitioned by the compiler: call them inside
+    ``shard_map``.
 
     Args:
       x: ``[..., n]``, floating point.
