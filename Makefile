@@ -6,7 +6,7 @@ TEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow pod lint format docs table bench clean
+.PHONY: help setup demo test test-slow pod faults lint format docs table bench clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,15 @@ test-slow: $(SETUP)  ## the long tests
 
 pod: $(SETUP)  ## two processes of two devices give the table of one process
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/pod/test_launch.py
+
+TIMES ?= 1
+FAULTS := tests/runtime tests/pod/test_launch.py tests/core/test_skipping.py tests/core/test_step.py \
+  $(addprefix tests/data/test_,archive.py batches.py download.py fuzz.py source.py torch_file.py) \
+  $(addprefix tests/experiments/test_harness_,data_files.py table.py words.py)
+
+faults: $(SETUP)  ## the tests of docs/faults.md, long ones too, TIMES=10 for ten in a row
+	for i in $$(seq $(TIMES)); do echo "faults: $$i of $(TIMES)"; \
+	  $(BIN)/python -m pytest -m 'slow or not slow' $(TEST_ARGS) $(FAULTS) || exit $$?; done
 
 lint: $(SETUP)  ## format check, lint and types
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ table; the four papers have experiments of their own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.parts.abstract import abstract, labelled
 from jaxlearn.core import Model, Rule, TrainState, from_linen, make_state, make_step, stack
 from jaxlearn.data import load
@@ -183,14 +184,18 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """The step of every row of the small preset."""
+    """The step of every row of the small preset; backprop beside PyTorch."""
+    from experiments.peers import dense
+
     batch = batches(load("digits").train, PRESETS["small"].batch, seed=0)(0)
     programs = {}
     for row in rows(PRESETS["small"]):
         rule, tx = rule_of(row.config), transform_of(row.config)
         state = make_state(rule, tx, jax.random.key(0), batch)
         programs[row.name] = Program(make_step(rule, tx), state, batch)
-    return Bench(programs)
+    own = rule_of(PRESETS["small"])
+    begin = partial(dense.start, own, programs["backprop"], rate=PRESETS["small"].learning_rate)
+    return Bench(programs, {"backprop": Peer("torch", begin)})
 
 
 def figure(table: Mapping[str, Any]) -> Any:

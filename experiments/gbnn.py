@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from experiments.harness import Bench, Experiment, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, bars, main
 from experiments.parts import gbnn_library
 from experiments.parts.gbnn_claims import METHODS, SMALL_SETS, claims
 from experiments.parts.gbnn_features import seen_by_resnet20
@@ -446,6 +446,8 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """A stage of four units on half of the digits' rows, beside a step of backpropagation."""
+    from experiments.peers import dense
+
     x, t = table("digits", 1000)
     x = jnp.asarray(standardised(x)[0])
     loss, learner = softmax_cross_entropy(), Learner(4, 0.5, max_iterations=60)
@@ -453,17 +455,18 @@ def bench() -> Bench:
     rule, adam = backprop(shallow(100, 10), cross_entropy), optax.adam(1e-3)
     ordinary = {"inputs": x, "labels": t}
     key = jax.random.key(0)
+    whole = Program(make_step(rule, adam), make_state(rule, adam, key, ordinary), ordinary)
+    beside = partial(dense.start, rule, whole, rate=1e-3, activation="sigmoid")
     return Bench(
         {
-            "backprop": Program(
-                make_step(rule, adam), make_state(rule, adam, key, ordinary), ordinary
-            ),
+            "backprop": whole,
             "stage of 4 units": Program(
                 boosting_step(loss, 1.0, learner),
                 begin(x, y, key, loss, stages=25, learner=learner),
                 {"inputs": x, "labels": y},
             ),
-        }
+        },
+        {"backprop": Peer("torch", beside)},
     )
 
 

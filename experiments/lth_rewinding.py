@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Experiment, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, bars, main
 from experiments.parts.lth_claims import claims
 from experiments.parts.lth_controls import Lab, compared
 from experiments.parts.lth_networks import network, prunable
@@ -292,7 +292,9 @@ def _blank(config: Config, size: int) -> dict[str, jax.Array]:
 
 
 def bench() -> Bench:
-    """LeNet-300-100, dense and as a subnetwork: what a mask costs a step."""
+    """LeNet-300-100, dense and as a subnetwork: what a mask costs a step; beside PyTorch."""
+    from experiments.peers import dense
+
     config = replace(PRESETS["small"], momentum=0.9)
     batch = _blank(config, config.batch)
     batch["inputs"] = jax.random.normal(jax.random.key(0), batch["inputs"].shape)
@@ -303,7 +305,9 @@ def bench() -> Bench:
             make_step(learner, tx), make_state(learner, tx, jax.random.key(0), batch), batch
         )
 
-    return Bench({"backprop": of(optax.sgd(0.1, 0.9)), "subnetwork": of(transform(config, 1000))})
+    programs = {"backprop": of(optax.sgd(0.1, 0.9)), "subnetwork": of(transform(config, 1000))}
+    begin = partial(dense.start, learner, programs["backprop"], rate=0.1, momentum=0.9)
+    return Bench(programs, {"backprop": Peer("torch", begin)})
 
 
 EXPERIMENT = Experiment(

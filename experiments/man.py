@@ -32,7 +32,7 @@ Deviations from the paper:
 """
 
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from experiments import auglocal
@@ -41,6 +41,7 @@ from experiments.harness import (
     Claim,
     Experiment,
     Measured,
+    Peer,
     Program,
     Row,
     Run,
@@ -457,14 +458,17 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """One step of every row of the small preset."""
+    from experiments.peers import resnet
+
     *local, plain = rows(SMALL)
-    protocol = images_of(SMALL).protocol
-    return Bench(
-        {
-            row.name: auglocal.timed_program(rule_of(row.config), protocol(row.config))
-            for row in (plain, *local)
-        }
-    )
+    own = images_of(SMALL).protocol(plain.config)
+    programs = {
+        row.name: auglocal.timed_program(rule_of(row.config), images_of(SMALL).protocol(row.config))
+        for row in (plain, *local)
+    }
+    options = {"pad": own.pad, "rate": own.learning_rate, "decay": own.weight_decay}
+    begin = partial(resnet.start, rule_of(plain.config), programs[plain.name], **options)
+    return Bench(programs, {plain.name: Peer("torch", begin)})
 
 
 EXPERIMENT = Experiment(

@@ -26,7 +26,7 @@ Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -34,11 +34,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness import Bench, Experiment, Program, Run, bars, each_seed, main
+from experiments.harness import Bench, Experiment, Peer, Program, Run, bars, each_seed, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.mixturegrowth_claims import claims
 from experiments.parts.mixturegrowth_cost import alone_steps, spent
-from experiments.parts.mixturegrowth_images import SHAPES, blank, data_of, shape_of
+from experiments.parts.mixturegrowth_images import SHAPES, blank, data_of, normalised, shape_of
 from experiments.parts.mixturegrowth_learners import (
     LEARNER,
     descent,
@@ -298,6 +298,8 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """One step of the wide network with plain weights, grown, and of a member."""
+    from experiments.peers import wide_resnet
+
     draw = np.random.default_rng(0)
     batch = {
         "inputs": draw.uniform(size=(SMALL.batch, *shape_of(SMALL))).astype(np.float32),
@@ -313,7 +315,12 @@ def bench() -> Bench:
         "grown": wide_rule(SMALL),
         "member": member_rule(SMALL),
     }
-    return Bench({name: of(rule) for name, rule in rules.items()})
+    programs = {name: of(rule) for name, rule in rules.items()}
+    shown = normalised(SMALL, batch)["inputs"]
+    options = {"pad": SMALL.crop, "rate": SMALL.rates[2], "decay": SMALL.weight_decay}
+    own = (rules["backprop"], programs["backprop"], shown)
+    begin = partial(wide_resnet.start, *own, **options)
+    return Bench(programs, {"backprop": Peer("torch", begin)})
 
 
 def figure(table: Mapping[str, Any]) -> Any:

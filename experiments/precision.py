@@ -26,7 +26,7 @@ from typing import Any, Literal
 import jax
 import optax
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.local_rules import CLASSES, dense
 from experiments.parts.tpu_temporaries import tpu_temporaries
@@ -175,6 +175,8 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """One step of every row; backprop in float32 is the measure of the others."""
+    from experiments.peers import dense
+
     small = PRESETS["small"]
     batch = batches(load(small.dataset, train=small.train).train, small.batch, seed=0)(0)
     programs = {}
@@ -184,7 +186,9 @@ def bench() -> Bench:
         state = jax.jit(partial(make_state, rule, tx))(jax.random.key(0), batch)
         name = "backprop" if row.config == small else row.name
         programs[name] = Program(make_step(rule, tx), state, batch)
-    return Bench(programs)
+    own = rule_of(small, small.layers, small.width)
+    begin = partial(dense.start, own, programs["backprop"], rate=small.learning_rate)
+    return Bench(programs, {"backprop": Peer("torch", begin)})
 
 
 def claims(measured: Measured) -> list[Claim]:

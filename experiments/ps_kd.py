@@ -28,6 +28,8 @@ Deviations from the paper:
 5. CS-KD's pairs are an example of the batch and another one of its class from the whole set.
 6. No validation images are cut off in `paper`.
 7. `compile` has 16 examples on each of 256 chips, a batch of 4096.
+8. Detection and translation are no rows: their data and networks are not part of this library. The
+   rule teaches tokens too, and `top` stores the largest probabilities of a large vocabulary alone.
 """
 
 from collections.abc import Callable
@@ -468,6 +470,8 @@ EXPERIMENT = Experiment(
         "A CutMix picture is of two examples: what is predicted for it is stored for neither.",
         "CS-KD's pairs are an example of the batch and another one of its class.",
         "`compile` has 16 examples on each of 256 chips, a batch of 4096.",
+        "Detection and translation are no rows: their data and networks are not part of this "
+        "library.",
     ),
     notes=(
         "Published figures are those that the authors' repository lists for CIFAR-100; they stand "

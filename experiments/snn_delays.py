@@ -45,7 +45,7 @@ Deviations from the paper:
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -54,9 +54,8 @@ from flax import linen
 
 from experiments.harness import (
     Bench,
-    Claim,
     Experiment,
-    Measured,
+    Peer,
     Program,
     Row,
     Run,
@@ -65,7 +64,7 @@ from experiments.harness import (
     main,
 )
 from experiments.parts.abstract import abstract, labelled
-from experiments.parts.snn_delays_claims import method_claims, variant_claims
+from experiments.parts.snn_delays_claims import claims
 from experiments.parts.snn_delays_rows import METHODS, VARIANTS, Method
 from jaxlearn.analysis.hidden import hidden_outputs
 from jaxlearn.core import (
@@ -427,11 +426,6 @@ def rows(preset: Config) -> list[Row]:
     ]
 
 
-def claims(measured: Measured) -> list[Claim]:
-    """The claims of the table that was measured."""
-    return variant_claims(measured) if measured.preset == "variants" else method_claims(measured)
-
-
 def _program(config: Config, size: int) -> Program:
     rule, tx = rule_of(config, 32), transform_of(config, 32)
     batch = labelled(size, (config.frames, config.inputs))
@@ -445,6 +439,8 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """One step of every row of the small preset."""
+    from experiments.peers import delays as peer
+
     draw = np.random.default_rng(0)
     batch = {
         "inputs": draw.normal(size=(SMALL.batch, SMALL.frames, SMALL.bands)).astype(np.float32),
@@ -459,7 +455,20 @@ def bench() -> Bench:
 
     # every row is backpropagation; the reference is the one without delays
     named = lambda method: "backprop" if method == "none" else METHODS[method]
-    return Bench({named(method): of(method) for method in METHODS})
+    methods = sorted(METHODS, key=lambda method: method != "none")  # the reference first
+    programs = {named(method): of(method) for method in methods}
+
+    def beside(package: str) -> Peer:
+        config = replace(SMALL, method="learned")
+        options = {"length": config.length, "tau": config.tau, "dropout": config.dropout}
+        sigma: Any = shrinking_sigma(config.length, config.epochs)(0)
+        options |= {"sigma": float(sigma)}
+        options |= {"rates": (config.rate / 25, config.position_rate), "package": package}
+        options |= {"decay": config.weight_decay}
+        own = programs[METHODS["learned"]]
+        return Peer(package, partial(peer.start, rule_of(config, 18), own, **options))
+
+    return Bench(programs, {METHODS["learned"]: [beside("torch"), beside("spikingjelly")]})
 
 
 EXPERIMENT = Experiment(

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness import Bench, Experiment, Program, Row, Run, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, main
 from experiments.parts.snnk_claims import claims
 from experiments.parts.snnk_closed import accuracy, fitter, table_error, with_one
 from experiments.parts.snnk_estimates import errors
@@ -418,6 +418,8 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """A training step with a dense hidden layer, and with SNNK layers of 16 and 256 features."""
+    from experiments.peers import dense
+
     config = PRESETS["small"]
     images = jax.random.uniform(jax.random.key(0), (config.batch, 28, 28, 1))
     batch = {"inputs": images, "labels": jnp.zeros(config.batch, jnp.int32)}
@@ -429,7 +431,9 @@ def bench() -> Bench:
 
     names = {"relu-SNNK 16": ("relu", 16), "relu-SNNK 256": ("relu", 256)}
     programs = {"backprop": of("dense", 1)} | {name: of(*what) for name, what in names.items()}
-    return Bench(programs)
+    own = backprop(hidden_network(replace(config, method="dense", features=1)), cross_entropy)
+    begin = partial(dense.start, own, programs["backprop"], rate=1e-3)
+    return Bench(programs, {"backprop": Peer("torch", begin)})
 
 
 EXPERIMENT = Experiment(

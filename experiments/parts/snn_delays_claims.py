@@ -9,6 +9,11 @@ TRIANGLES, SHARED = "triangles", "two taps share the weight (v1)"
 HEAVISIDE = "no membrane (Heaviside)"
 
 
+def claims(measured: Measured) -> list[Claim]:
+    """The claims of the table that was measured."""
+    return variant_claims(measured) if measured.preset == "variants" else method_claims(measured)
+
+
 def method_claims(measured: Measured) -> list[Claim]:
     """The order of the methods, and that delays move and can be rounded."""
     learned, fixed, none = (METHODS[name] for name in ("learned", "fixed", "none"))

@@ -1,6 +1,6 @@
-"""A dense ReLU network in PyTorch: backprop, or every layer with a linear head of its own."""
+"""A dense network in PyTorch: backprop, or every layer with a linear head of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,8 +10,22 @@ from experiments.peers.torch import agree, in_order, leaves, placed, stepper, te
 from jaxlearn.core import Rule
 
 
-def start(rule: Rule, program: Program, *, rate: float):
-    """A step of Adam; a tree with `heads` learns locally.
+def start(
+    rule: Rule,
+    program: Program,
+    *,
+    rate: float,
+    momentum: float | None = None,
+    activation: str = "relu",
+):
+    """A step of Adam, or of SGD with momentum; a tree with `heads` learns locally.
+
+    Args:
+        rule: ours, to compare predictions with.
+        program: its state and batch.
+        rate: learning rate.
+        momentum: of SGD; Adam by default.
+        activation: of all layers but the last, a name of `torch`.
 
     Raises:
         ValueError: when its predictions are not ours.
@@ -19,30 +33,41 @@ def start(rule: Rule, program: Program, *, rate: float):
     t, f, params = torch(), torch().nn.functional, weights(program.state.params)
     inputs = placed(program.batch["inputs"]).flatten(1)
     labels = tensor(program.batch["labels"]).long()
-    modules, heads = list(in_order(params)), list(in_order(params.get("heads", {})))
+    act: Callable[[Any], Any] = getattr(t, activation)
+    heads = [list(linears(head)) for head in in_order(params.get("heads", {}))]
+    modules = list(linears({name: part for name, part in params.items() if name != "heads"}))
 
-    def layer(p: Any, x: Any, *, last: bool) -> Any:
-        if "0" in p:  # the last layer with the readout
-            return layer(p["1"], layer(p["0"], x, last=False), last=True)
-        (own,) = p.values()
-        y = f.linear(x, own["kernel"].T, own["bias"])
-        return y if last else f.relu(y)
+    def affine(p: Any, x: Any) -> Any:
+        return f.linear(x, p["kernel"].T, p["bias"])
 
     def forward() -> Any:
         x = inputs
-        for i, module in enumerate(modules):
-            x = layer(module, x, last=i == len(modules) - 1)
-        return x
+        for p in modules[:-1]:
+            x = act(affine(p, x))
+        return affine(modules[-1], x)
 
     def local() -> Iterator[Any]:
         x = inputs
-        for i, module in enumerate(modules):
-            last = i == len(modules) - 1
-            x = layer(module, x.detach(), last=last)
-            head = x if last else layer(heads[i], x, last=True)
-            yield f.cross_entropy(head, labels)
+        for i, p in enumerate(modules[:-2]):
+            x = act(affine(p, x.detach()))
+            (head,) = heads[i]
+            yield f.cross_entropy(affine(head, x), labels)
+        # the last layer learns with the readout
+        x = act(affine(modules[-2], x.detach()))
+        yield f.cross_entropy(affine(modules[-1], x), labels)
 
     ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
     agree(ours, forward(), "dense network")
     whole = lambda: [f.cross_entropy(forward(), labels)]
-    return stepper(local if heads else whole, t.optim.Adam(leaves(params), rate))
+    sgd = lambda own: t.optim.SGD(own, rate, momentum=momentum)
+    made = t.optim.Adam(leaves(params), rate) if momentum is None else sgd(leaves(params))
+    return stepper(local if heads else whole, made)
+
+
+def linears(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """The linear maps of a tree, from below."""
+    if "kernel" in tree:
+        yield tree
+        return
+    for name in sorted(tree, key=lambda name: (int(name) if name.isdigit() else 0, name)):
+        yield from linears(tree[name])

@@ -46,13 +46,13 @@ def start(rule: Rule, program: Program, *, pad: int, rate: float, decay: float):
     entropy = t.nn.functional.cross_entropy
 
     def whole() -> Iterator[Any]:
-        x = _moved(images, pad)
+        x = moved(images, pad)
         for module in modules:
             x = _forward(module, x, running, train=True)
         yield entropy(x, labels)
 
     def local() -> Iterator[Any]:
-        x = _moved(images, pad)
+        x = moved(images, pad)
         for i, module in enumerate(modules):
             x = _forward(module, x.detach(), running, train=True)
             head = _forward(heads[i], x, running, train=True) if i < len(heads) else x
@@ -93,11 +93,11 @@ def _normalised(images: Any) -> Any:
     return scaled.permute(0, 3, 1, 2).float().contiguous()
 
 
-def _moved(images: Any, pad: int) -> Any:
-    """A random crop of the image with a reflected border, and a random flip, per image."""
+def moved(images: Any, pad: int, mode: str = "reflect") -> Any:
+    """A random crop of `[batch, C, H, W]` with a border, and a random flip, per image."""
     t = torch()
     size, _, height, width = images.shape
-    wide = t.nn.functional.pad(images, (pad,) * 4, mode="reflect")
+    wide = t.nn.functional.pad(images, (pad,) * 4, mode=mode)
     down, right = t.randint(0, 2 * pad + 1, (2, size, 1))
     rows, columns = down + t.arange(height), right + t.arange(width)
     columns = t.where(t.rand(size, 1) < 0.5, columns.flip(1), columns)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from experiments.harness import Program
+from experiments.peers.neurons import Step, firing, spikingjelly, triangle
 from experiments.peers.torch import (
     agree,
     batch_norm,
@@ -24,8 +25,6 @@ from experiments.peers.torch import (
 )
 
 Membranes = list[Any]
-Fire = Callable[[Any, Any], tuple[Any, Any]]
-"""`(current, membrane after the last reset) -> (spikes, membrane after this reset)`"""
 
 
 def start(
@@ -97,27 +96,21 @@ def start(
     return stepper(taught, t.optim.SGD(leaves(params), rate, momentum=0.9, weight_decay=decay))
 
 
-def _written_out(leak: float) -> Fire:
-    spike = _surrogate()
+def _written_out(leak: float) -> Step:
+    spike = firing(triangle)
 
     def fire(x: Any, v: Any) -> tuple[Any, Any]:
         u = leak * v + x
-        s = spike.apply(u - 1)
+        s = spike(u - 1)
         return s, u - s
 
     return fire
 
 
-def _spikingjelly(leak: float) -> Fire:
+def _spikingjelly(leak: float) -> Step:
     """Its `LIFNode`, handed its membrane at every step; the quadratic's slope is the triangle."""
-    based = import_module("spikingjelly.activation_based")
-    node = import_module(f"{based.__name__}.neuron").LIFNode(
-        tau=1 / (1 - leak),
-        decay_input=False,
-        v_threshold=1.0,
-        v_reset=None,
-        surrogate_function=import_module(f"{based.__name__}.surrogate").PiecewiseQuadratic(1.0),
-    )
+    options = {"tau": 1 / (1 - leak), "decay_input": False, "v_reset": None}
+    node = spikingjelly("PiecewiseQuadratic", 1.0, **options)
 
     def fire(x: Any, v: Any) -> tuple[Any, Any]:
         node.v = v
@@ -127,10 +120,10 @@ def _spikingjelly(leak: float) -> Fire:
     return fire
 
 
-def _snntorch(leak: float) -> Fire:
+def _snntorch(leak: float) -> Step:
     """Its `Leaky` without a reset: the one it has comes a step later than ours, so ours is done."""
     leaky = import_module("snntorch").Leaky(
-        beta=leak, threshold=1.0, reset_mechanism="none", spike_grad=_surrogate().apply
+        beta=leak, threshold=1.0, reset_mechanism="none", spike_grad=firing(triangle)
     )
 
     def fire(x: Any, v: Any) -> tuple[Any, Any]:
@@ -140,24 +133,8 @@ def _snntorch(leak: float) -> Fire:
     return fire
 
 
-NEURONS: dict[str, Callable[[float], Fire]] = {
+NEURONS: dict[str, Callable[[float], Step]] = {
     "torch": _written_out,
     "spikingjelly": _spikingjelly,
     "snntorch": _snntorch,
 }
-
-
-def _surrogate() -> Any:
-    """Fires from 0 on; the derivative is the triangle `max(0, 1 - |u|)`."""
-    t = torch()
-
-    def forward(ctx: Any, u: Any) -> Any:
-        ctx.save_for_backward(u)
-        return (u >= 0).to(u.dtype)
-
-    def backward(ctx: Any, grad: Any) -> Any:
-        (u,) = ctx.saved_tensors
-        return grad * (1 - u.abs()).clamp(min=0)
-
-    parts = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    return type("Fire", (t.autograd.Function,), parts)

@@ -20,6 +20,8 @@ from jaxlearn.data.speech_commands import speech_commands
 from jaxlearn.data.spiking_heidelberg import shd, ssc
 from jaxlearn.data.spoken_digits import spoken_digits
 from jaxlearn.data.sst2 import sst2
+from jaxlearn.data.sst5 import sst5
+from jaxlearn.data.subjectivity import subjectivity
 from jaxlearn.data.uci import CLASSIFICATION, REGRESSION, uci_classification, uci_regression
 from jaxlearn.data.vowels import vowels
 
@@ -44,6 +46,8 @@ READERS: dict[str, Callable[..., Any]] = {
     "spoken_digits": spoken_digits,
     "ssc": ssc,
     "sst2": sst2,
+    "sst5": sst5,
+    "subjectivity": subjectivity,
     "tiny_shakespeare": tiny_shakespeare,
     "vowels": vowels,
     **{f"babi_{task}": partial(babi, task) for task in range(1, len(TASKS) + 1)},

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlearn.data.dataset import Dataset, part
+from jaxlearn.data.dataset import Dataset
 from jaxlearn.data.errors import CorruptData
+from jaxlearn.data.labelled_sentences import Sentences, sentences_by_part
 from jaxlearn.data.source import DataFile, find
-from jaxlearn.data.splits import stratified_order
 from jaxlearn.data.text import read_text
 
 _HOME = "https://github.com/clairett/pytorch-sentiment-classification"
@@ -24,25 +24,13 @@ def sst2(
 
     The parts are those of the files; each can be cut to a prefix with both classes in proportion.
     """
+    found = {name: _read(find(file)) for name, file in FILES.items()}
     sizes = {"train": train, "validation": validation, "test": test}
-    parts, positions = {}, {}
-    for name, size in sizes.items():
-        texts, labels = _read(find(FILES[name]))
-        order = stratified_order(labels)
-        if size is not None and not 0 < size <= len(order):
-            raise ValueError(f"{name}={size} sentences asked for, {len(order)} are there")
-        positions[name] = order[:size]
-        parts[name] = part(texts[positions[name]], labels[positions[name]])
-    return Dataset(
-        name="sst2",
-        classes=("negative", "positive"),
-        source="TSV files, sentences only",
-        positions=positions,
-        **parts,
-    )
+    classes = ("negative", "positive")
+    return sentences_by_part("sst2", "TSV files, sentences only", classes, found, sizes)
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read(path: Path) -> Sentences:
     lines = [line for line in read_text(path).split("\n") if line]
     rows = [line.rsplit("\t", 1) for line in lines]
     if not rows or any(len(row) != 2 or row[1] not in ("0", "1") for row in rows):

@@ -4,10 +4,13 @@ Kim, Ji, Yoon, Hwang, "Self-Knowledge Distillation with Progressive Refinement o
 2021, arXiv 2006.12000.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxlearn.core import MEMORY, Batch, Key, Metrics, Params, PyTree, Rule, State, axis, trees
@@ -27,6 +30,7 @@ def ps_kd(
     alpha: float = 0.8,
     schedule: Schedule = "linear",
     teacher: Teacher = "stored",
+    top: int | None = None,
 ) -> Rule:
     """Teach `t_i = (1 - alpha_e) onehot(y_i) + alpha_e Q_i`, in epoch e = 0 .. epochs - 1.
 
@@ -44,8 +48,10 @@ def ps_kd(
     the same proportion, and their predictions are not stored: they are of neither.
 
     The predictions `[examples, ..., classes]` live in the collection `"memory"`. Every device holds
-    all of them and gathers what the others wrote; a second mesh axis can shard them. Metrics:
-    `"alpha"`, and `"unseen"`, the share of the batch that has no prediction yet.
+    all of them and gathers what the others wrote; a second mesh axis can shard them. For large
+    vocabularies or data sets `top` keeps of each prediction its largest probabilities alone, see
+    `top_of` (the paper does not say how it stores those of translation). Metrics: `"alpha"`, and
+    `"unseen"`, the share of the batch that has no prediction yet.
 
     Args:
         rule: gives the signal for a batch with targets.
@@ -56,6 +62,7 @@ def ps_kd(
         alpha: alpha_T, the weight of the predictions in the last epoch; 0.8 for CIFAR-100.
         schedule: `"linear"` in the epoch, or `"fixed"`, alpha from the second epoch on.
         teacher: as above.
+        top: how many probabilities of a prediction are stored; all by default.
 
     Raises:
         ValueError: when a number is out of range; while tracing, when the batch has no `"index"` or
@@ -72,13 +79,20 @@ def ps_kd(
         (32, 3)
     """
     _check(examples, classes, per_epoch, epochs, alpha, schedule, teacher)
+    if top is not None and not (0 < top < classes and teacher == "stored"):
+        raise ValueError(
+            f"top={top} has to be at least 1 and below the {classes} classes, of stored predictions"
+        )
+    packed = (lambda now: now) if top is None else partial(top_of, count=top)
+    whole = (lambda kept: kept) if top is None else partial(from_top, classes=classes)
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
         params, state = rule.init(key, batch)
         own = {"seen": jnp.int32(0)}
         if teacher == "stored":
             shape = (examples, *batch["labels"].shape[1:], classes)
-            own["predictions"] = jnp.zeros(shape, jnp.float32)
+            blank = jax.eval_shape(packed, jax.ShapeDtypeStruct(shape, jnp.float32))
+            own["predictions"] = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), blank)
         else:
             own |= {"params": params, "state": trees.lasting(state)}
         return params, state | {MEMORY: {"own": own, "inner": state.get(MEMORY, {})}}
@@ -92,11 +106,11 @@ def ps_kd(
             own = _renewed(own, own["seen"] % per_epoch == 0, params, inner)
             target, unseen = _snapshot_target(rule, own, epoch, batch, weight(epoch))
         else:
-            target, unseen = _stored_target(own["predictions"], batch, weight(epoch))
+            target, unseen = _stored_target(own["predictions"], whole, batch, weight(epoch))
         grads, new, metrics = rule.signal(params, inner, batch | {TARGET: target}, key)
         metrics, predictions = _taken_out(metrics)
         if teacher == "stored":
-            stored = _written(own["predictions"], batch, predictions, target)
+            stored = _written(own["predictions"], packed, batch, predictions, target)
             own = own | {"predictions": stored}
         seen = own["seen"] + trees.batch_size(batch) * axis.devices()
         memory = {"own": own | {"seen": seen}, "inner": new.get(MEMORY, {})}
@@ -137,10 +151,39 @@ def refined(
     return (1 - alpha) * hard + alpha * soft, missing
 
 
+def top_of(predictions: jax.Array, count: int) -> PyTree:
+    """The largest probabilities `[..., count]` and the classes they are of.
+
+    Example:
+        >>> top = top_of(jnp.array([[0.1, 0.6, 0.3]]), 2)
+        >>> top["classes"].tolist()
+        [[1, 2]]
+    """
+    values, classes = lax.top_k(predictions, count)
+    return {"values": values, "classes": classes.astype(jnp.int32)}
+
+
+def from_top(top: PyTree, classes: int) -> jax.Array:
+    """The distribution `[..., classes]` that shares what is left evenly among the other classes.
+
+    Rows of zeros, of which nothing was stored, stay zeros.
+
+    Example:
+        >>> from_top(top_of(jnp.array([[0.5, 0.25, 0.25, 0.0]]), 2), 4).tolist()
+        [[0.5, 0.25, 0.125, 0.125]]
+    """
+    values, found = top["values"], top["classes"]
+    rest = jnp.maximum(1 - values.sum(-1, keepdims=True), 0) / (classes - values.shape[-1])
+    spread = jnp.broadcast_to(rest, (*values.shape[:-1], classes))
+    full = jnp.put_along_axis(spread, found, values, -1, inplace=False)
+    return jnp.where(jnp.any(values != 0, -1, keepdims=True), full, 0)
+
+
 def _stored_target(
-    predictions: jax.Array, batch: Batch, alpha: jax.Array
+    memory: PyTree, whole: Callable[[PyTree], jax.Array], batch: Batch, alpha: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    read = lambda index: predictions.at[index].get(mode="fill", fill_value=0)
+    rows = lambda index: lambda leaf: leaf.at[index].get(mode="fill", fill_value=0)
+    read = lambda index: whole(jax.tree.map(rows(index), memory))
     target, missing = refined(batch["labels"], read(batch["index"]), alpha)
     if "mix" in batch:
         other = batch["partner"]
@@ -162,7 +205,13 @@ def _mixed(batch: Batch, target: jax.Array, other: jax.Array) -> jax.Array:
     return share * target + (1 - share) * other
 
 
-def _written(predictions: jax.Array, batch: Batch, now: jax.Array, target: jax.Array) -> jax.Array:
+def _written(
+    memory: PyTree,
+    packed: Callable[[jax.Array], PyTree],
+    batch: Batch,
+    now: jax.Array,
+    target: jax.Array,
+) -> PyTree:
     """The memory with this batch's predictions, those of the other devices included."""
     # what is not finite is not kept. That the targets have a say also orders reading before
     # writing, without which the compiler would write to a copy of the memory
@@ -171,13 +220,18 @@ def _written(predictions: jax.Array, batch: Batch, now: jax.Array, target: jax.A
         kept &= batch["mix"] == 1
     if "weight" in batch:
         kept &= batch["weight"] != 0
-    index = jnp.where(kept, batch["index"], len(predictions))  # outside: dropped
+    leaves, tree = jax.tree.flatten(memory)
+    index = jnp.where(kept, batch["index"], len(leaves[0]))  # outside: dropped
     # one array travels: integers, which no device rounds
-    bits = lax.bitcast_convert_type(now.astype(jnp.float32).reshape(len(now), -1), jnp.int32)
-    rows = axis.gather(jnp.concatenate([index[:, None].astype(jnp.int32), bits], 1))
-    found = lax.bitcast_convert_type(rows[:, 1:], jnp.float32)
-    found = found.reshape(-1, *predictions.shape[1:]).astype(predictions.dtype)
-    return predictions.at[rows[:, 0]].set(found, mode="drop")
+    bits = lambda leaf: lax.bitcast_convert_type(leaf.reshape(len(now), -1), jnp.int32)
+    columns = [bits(leaf) for leaf in jax.tree.leaves(packed(now.astype(jnp.float32)))]
+    rows = axis.gather(jnp.concatenate([index[:, None].astype(jnp.int32), *columns], 1))
+    ends = np.cumsum([column.shape[1] for column in columns])[:-1]
+    new = []
+    for leaf, column in zip(leaves, jnp.split(rows[:, 1:], ends, 1), strict=True):
+        found = lax.bitcast_convert_type(column, leaf.dtype).reshape(-1, *leaf.shape[1:])
+        new.append(leaf.at[rows[:, 0]].set(found, mode="drop"))
+    return jax.tree.unflatten(tree, new)
 
 
 def _renewed(own: PyTree, begins: jax.Array, params: Params, inner: State) -> PyTree:
@@ -219,7 +273,7 @@ def _check(examples, classes, per_epoch, epochs, alpha, schedule: str, teacher: 
 
 
 def examples() -> dict[str, Rule]:
-    """Backpropagation and greedy learning with refined targets; a snapshot; a fixed weight."""
+    """Backpropagation and greedy learning with refined targets; a snapshot; other options."""
     from jaxlearn.models.tiny import tiny_blocks, tiny_head, tiny_stack
     from jaxlearn.objectives.soft_targets import remembered, soft_cross_entropy
     from jaxlearn.rules.backprop import backprop
@@ -231,6 +285,7 @@ def examples() -> dict[str, Rule]:
     return {
         "ps-kd": ps_kd(plain, **sizes, alpha=0.3),
         "ps-kd-snapshot": ps_kd(plain, **sizes, alpha=0.3, teacher="snapshot"),
+        "ps-kd-top": ps_kd(plain, **sizes, alpha=0.3, top=2),
         "ps-kd-fixed": ps_kd(plain, **sizes, alpha=0.3, schedule="fixed"),
         "ps-kd-greedy": ps_kd(
             greedy(tiny_blocks(), tiny_head(), objective=loss), **sizes, alpha=0.3

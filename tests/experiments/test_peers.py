@@ -2,14 +2,42 @@
 
 import pytest
 
-from experiments import auglocal, forwardgnn, local_learning, sltt
+from experiments import (
+    auglocal,
+    demo,
+    forwardgnn,
+    gbnn,
+    local_learning,
+    lth_rewinding,
+    man,
+    mixturegrowth,
+    precision,
+    sltt,
+    snn_delays,
+    snnk,
+    spikegpt,
+)
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning"),
 ]
 
-MODULES = [auglocal, forwardgnn, local_learning, sltt]
+MODULES = [
+    auglocal,
+    demo,
+    forwardgnn,
+    gbnn,
+    local_learning,
+    lth_rewinding,
+    man,
+    mixturegrowth,
+    precision,
+    sltt,
+    snn_delays,
+    snnk,
+    spikegpt,
+]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.EXPERIMENT.slug)

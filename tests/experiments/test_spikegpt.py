@@ -82,6 +82,27 @@ def test_each_claim_fails_on_figures_against_it(change, failing):
 
 
 @pytest.mark.parametrize(
+    ("accuracy", "failing"),
+    [
+        ({}, set()),
+        ({"Subj": 80.0}, {"judgement-or-plot"}),
+        ({"SST-5": 29.0}, {"above-majority"}),
+    ],
+)
+def test_claims_of_sentences_fail_on_figures_against_them(accuracy, failing):
+    found = {"Subj": 85.0, "MR": 70.0, "SST-2": 70.0, "SST-5": 35.0} | accuracy
+    most = {"Subj": 50.0, "MR": 50.0, "SST-2": 50.0, "SST-5": 25.0}
+    rows = {
+        f"{title}, SpikeGPT": {"accuracy": [value], "majority": [most[title]]}
+        for title, value in found.items()
+    }
+    judged = spikegpt.claims(Measured(rows, preset="sentences"))
+    assert {claim.id for claim in judged if not claim.holds} == failing
+    rows = spikegpt.rows(spikegpt.EXPERIMENT.presets["sentences"])
+    assert [row.name for row in rows[::2]] == [f"{title}, SpikeGPT" for title in found]
+
+
+@pytest.mark.parametrize(
     ("change", "text"),
     [
         ({"model": "gpt"}, "model='gpt' is none of"),

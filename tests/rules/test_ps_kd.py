@@ -14,7 +14,7 @@ from jaxlearn.models.tiny import tiny_batch, tiny_blocks, tiny_head, tiny_stack
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.objectives.soft_targets import PREDICTIONS, remembered, soft_cross_entropy
 from jaxlearn.rules import backprop, greedy, over_time, ps_kd
-from jaxlearn.rules.ps_kd import refined
+from jaxlearn.rules.ps_kd import from_top, refined, top_of
 from jaxlearn.runtime import fit
 from tests.devices import run_on
 
@@ -352,3 +352,34 @@ def test_a_batch_without_positions_and_a_rule_without_predictions_are_refused():
     silent = make(backprop(tiny_stack(), soft_cross_entropy))
     with pytest.raises(ValueError, match="remembered"):
         jax.eval_shape(make_step(silent, TX), started(silent), STREAM(0))
+
+
+def test_all_but_one_probability_stored_is_the_whole_prediction():
+    whole, losses = trained(make(), 10)
+    ours, found = trained(make(top=2), 10)
+    kept = ours.state["memory"]["own"]["predictions"]
+    assert kept["values"].shape == kept["classes"].shape == (N, 2)
+    np.testing.assert_allclose(from_top(kept, 3), memory(whole), atol=1e-6)
+    for a, b in zip(found, losses, strict=True):
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+
+
+def test_the_largest_probabilities_stay_and_the_rest_is_shared_out():
+    draw = np.random.default_rng(0)
+    p = draw.dirichlet(np.ones(9), size=(4, 5)).astype(np.float32)  # tokens of texts
+    made = np.asarray(from_top(top_of(jnp.asarray(p), 3), 9))
+    np.testing.assert_allclose(made.sum(-1), 1, atol=1e-6)
+    order = np.argsort(-p, -1)
+    own = np.take_along_axis(p, order[..., :3], -1)
+    np.testing.assert_allclose(np.take_along_axis(made, order[..., :3], -1), own, rtol=1e-6)
+    rest = np.take_along_axis(made, order[..., 3:], -1)
+    wanted = (1 - own.sum(-1, keepdims=True)) / 6
+    np.testing.assert_allclose(rest, np.broadcast_to(wanted, rest.shape), atol=1e-6)
+    nothing = top_of(jnp.zeros((2, 9)), 3)
+    np.testing.assert_array_equal(from_top(nothing, 9), 0)
+
+
+def test_top_is_a_number_below_the_classes_and_of_stored_predictions():
+    for options in ({"top": 3}, {"top": 0}, {"top": 2, "teacher": "snapshot"}):
+        with pytest.raises(ValueError, match="has to be at least 1 and below the 3 classes"):
+            make(**options)
