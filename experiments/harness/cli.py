@@ -175,10 +175,11 @@ def _act(options: argparse.Namespace, folder: Path, experiment: Experiment | Non
         os.environ.update({**tpu.ENVIRONMENT, **os.environ})
     else:
         # before anything uses JAX, on a pod: the processes must know of each other
-        from jaxlearn.runtime import start
+        from jaxlearn.runtime import keep_memory, start
         from jaxlearn.runtime.mesh import MODEL_DEVICES, every_device
 
         start()
+        keep_memory()
         if getattr(options, "model", None) is not None:
             os.environ[MODEL_DEVICES] = str(options.model)
             every_device()

@@ -1,6 +1,7 @@
 """Running: the loop, devices and processes, checkpoints, metrics and progress."""
 
 from jaxlearn.runtime import checkpoint, metrics
+from jaxlearn.runtime.allocator import keep_memory
 from jaxlearn.runtime.checkpoint import CheckpointError
 from jaxlearn.runtime.evaluate import evaluator
 from jaxlearn.runtime.finite import Diverged
@@ -29,6 +30,7 @@ __all__ = [
     "evaluator",
     "every_device",
     "fit",
+    "keep_memory",
     "locked",
     "make_sharded",
     "metrics",
