@@ -1,4 +1,4 @@
-"""Memory that a process on CPU has freed stays with it, instead of being asked for anew each step."""
+"""Memory that a process on CPU has freed stays with it, not asked for anew at each step."""
 
 import ctypes
 
