@@ -129,8 +129,8 @@ state = make_sharded(make, pairs, smallest=2**10)
 assert halves(state.params) == 3
 found = fit(step, state, feed, mesh=pairs, evaluate=judge(pairs), workdir=workdir, **options)
 assert halves(found.state.params) == halves(found.best.params) == 3
-# masks and two moments; the stack of hidden layers is no matrix, and stays dense
-assert (halves(masks(found.state.opt_state)), halves(found.state.opt_state)) == (2, 8)
+# masks and two moments, those of the stack of hidden layers too
+assert (halves(masks(found.state.opt_state)), halves(found.state.opt_state)) == (3, 9)
 
 options["steps"] = 18
 ended = fit(step, make(), feed, evaluate=judge(None), workdir=workdir, **options)
