@@ -306,6 +306,7 @@ def rows(preset: Config) -> list[Row]:
     SAGE and GAT have `other_depths`. A preset whose method is a variant has the variants alone,
     beside the first row.
     """
+    # a field that says nothing about a row is alike in both presets, so that they share their runs
     made = [own_row(preset, convolution, method) for convolution, method in MAIN]
     if preset.method in VARIANTS:
         made = made[:1]

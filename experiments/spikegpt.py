@@ -31,6 +31,8 @@ Deviations from the paper:
    of two before the threshold, which is another network.
 4. Additions are the paper's count. The inputs of the linear maps are normalised sums of spikes, so
    that only hardware which adds up spikes before the norm could save them.
+5. `sentences` begins from scratch, with 2 layers of width 128 and at most 48 words; the paper
+   fine-tunes models that have read billions of words.
 """
 
 import math

@@ -59,8 +59,9 @@ def start(
     ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
     agree(ours, forward(), "dense network")
     whole = lambda: [f.cross_entropy(forward(), labels)]
-    sgd = lambda own: t.optim.SGD(own, rate, momentum=momentum)
-    made = t.optim.Adam(leaves(params), rate) if momentum is None else sgd(leaves(params))
+    own = leaves(params)
+    adam = momentum is None
+    made = t.optim.Adam(own, rate) if adam else t.optim.SGD(own, rate, momentum=momentum)
     return stepper(local if heads else whole, made)
 
 

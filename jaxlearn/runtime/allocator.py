@@ -11,7 +11,8 @@ def keep_memory() -> bool:
 
     The temporaries of a compiled step on CPU are one allocation and freed when the step ends. Above
     32 MB glibc returns such memory to the system, so that every step has all its pages mapped and
-    cleared again: a spiking network's step with 62 MB of temporaries took 146 ms, and 94 with this.
+    cleared again: a spiking network's step with 62 MB of temporaries took 146 ms, and 94 with this,
+    alone in its process; beside larger programs and PyTorch no gain was left.
     The process keeps the memory of its largest moment for good. It acts on the whole process, so
     programs call it and the library does not; the experiments' command line does.
 
