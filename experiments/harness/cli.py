@@ -178,8 +178,8 @@ def _act(options: argparse.Namespace, folder: Path, experiment: Experiment | Non
         from jaxlearn.runtime import keep_memory, start
         from jaxlearn.runtime.mesh import MODEL_DEVICES, every_device
 
-        start()
         keep_memory()
+        start()
         if getattr(options, "model", None) is not None:
             os.environ[MODEL_DEVICES] = str(options.model)
             every_device()
