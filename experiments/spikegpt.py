@@ -13,6 +13,9 @@ the embedding left as it is; neurons that do not leak; counted n-grams; and the 
 classifier of film reviews, from scratch.
 
 `sentences` has classifiers alone: Subj, MR, SST-2 and SST-5, each with and without spikes.
+Expected, in percent: 87.4, 67.9, 72.4 and 33.6 with spikes, 89.2, 70.1, 74.5 and 37.3 without; 3 to
+11 % of the neurons fire. One claim fails: on SST-5 it is 4.96 points above the most frequent class
+where 5 were asked. 75 seconds of two cores for a row and seed.
 
 `bits` is the cross-entropy of the test text in bits per character, windows one after the other;
 `spikes` the share of neurons that fire, in percent; `streamed` the largest difference between
@@ -380,8 +383,10 @@ def bench() -> Bench:
 
 
 def figure(table: Mapping[str, Any]) -> Any:
-    """Bits and spikes by row."""
-    return bars(table, {"bits": "bits per character", "spikes": "neurons that fire, %"})
+    """Bits, or accuracies where all rows classify, and spikes by row."""
+    texts = any("bits" in row["metrics"] for row in table["rows"])
+    first = {"bits": "bits per character"} if texts else {"accuracy": "test accuracy, %"}
+    return bars(table, first | {"spikes": "neurons that fire, %"})
 
 
 EXPERIMENT = Experiment(

@@ -50,7 +50,8 @@ def sentence_claims(measured: Measured) -> list[Claim]:
             "above-majority",
             "on all four sets it is above the most frequent class, by 5 points or more",
             min(above.values()) >= 5,
-            ", ".join(f"{title} {gap:+.1f}" for title, gap in above.items()),
+            ", ".join(f"{title} {gap:+.2f}" for title, gap in above.items()),
+            "600 steps see each sentence about twice, and SST-5 has five classes for them",
             presets=("sentences",),
         ),
     ]

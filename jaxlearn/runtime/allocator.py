@@ -28,4 +28,4 @@ def keep_memory() -> bool:
     except (OSError, TypeError, AttributeError):  # Windows, macOS, other C libraries
         return False
     wishes = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1))
-    return all([bool(mallopt(*wish)) for wish in wishes])
+    return all(bool(mallopt(*wish)) for wish in wishes)
