@@ -77,18 +77,16 @@ class Config:
     or multiplication of binary numbers of up to `digits` digits, tested on numbers half as long
     again; or a memory network on bAbI task `story`, 0 for stories generated here, with
     `"linear_start"` without the softmaxes of its look-ups until the validation loss stops falling.
-    `eta` is the variance of the noise at t = 0, annealed with `gamma` (0: constant); for
-    `"mlp_weight_noise"` it is that of noise on the weights that gradients are taken at, always the
-    same, and gradients have none. `clip` is the norm that gradients are clipped to, 0 for none,
-    `dropout` the share of dropped hidden units. Restart r of seed s starts from key `1000 s + r`
-    and has batches of its own.
+    `eta` is the variance of the noise `on` gradients at t = 0, annealed with `gamma` (0: constant),
+    or that of noise on the weights that gradients are taken at, always the same. `clip` is the norm
+    that gradients are clipped to, 0 for none, `dropout` the share of dropped hidden units. Restart
+    r of seed s starts from key `1000 s + r` and has batches of its own.
     """
 
-    task: Literal["mlp", "mlp_weight_noise", "neural_gpu", "addition", "memory", "linear_start"] = (
-        "mlp"
-    )
+    task: Literal["mlp", "neural_gpu", "addition", "memory", "linear_start"] = "mlp"
     initial: Literal["zeros", "simple", "he", "sussillo_abbott"] = "simple"
     eta: float = 0.0
+    on: Literal["gradients", "weights"] = "gradients"
     gamma: float = 0.55
     clip: float = 10.0
     dropout: float = 0.0
@@ -145,7 +143,7 @@ def rows(config: Config) -> list[Row]:
     table += [
         Row("he, little noise", of(initial="he", eta=LITTLE)),
         Row("simple, constant noise", of(gamma=0.0, **noise)),
-        Row("simple, weight noise", of(task="mlp_weight_noise", eta=WEIGHT_NOISE)),
+        Row("simple, weight noise", of(on="weights", eta=WEIGHT_NOISE)),
         Row("simple, dropout", of(dropout=0.5)),
         Row("sussillo_abbott", of(initial="sussillo_abbott")),
     ]
@@ -171,8 +169,8 @@ def _smoke_rows(config: Config) -> list[Row]:
             of(
                 optimizer="adam",
                 learning_rate=0.01,
-                task="mlp_weight_noise",
                 dropout=0.5,
+                on="weights",
                 eta=WEIGHT_NOISE,
             ),
         ),
@@ -202,9 +200,7 @@ def _paper_rows(config: Config) -> list[Row]:
         table += [Row(f"{name}, noise {eta:g}", of(eta=eta)) for eta in (0.01, 0.3, 1.0)]
         if initial == "simple":
             table.append(Row(f"{name}, dropout", of(dropout=0.5)))
-            table.append(
-                Row(f"{name}, weight noise", of(task="mlp_weight_noise", eta=WEIGHT_NOISE))
-            )
+            table.append(Row(f"{name}, weight noise", of(on="weights", eta=WEIGHT_NOISE)))
     gpu = replace(config, task="neural_gpu", width=24, batch=32, optimizer="adam", clip=1.0)
     gpu = replace(gpu, learning_rate=1e-3, restarts=100, digits=20)
     story = replace(config, task="memory", width=20, batch=32, clip=40.0, learning_rate=0.01)
@@ -221,7 +217,7 @@ def _paper_rows(config: Config) -> list[Row]:
 
 def rule(config: Config) -> Rule:
     """Backpropagation through the task's network, at weights with noise where asked for."""
-    sigma = config.eta**0.5 if config.task == "mlp_weight_noise" else 0.0
+    sigma = config.eta**0.5 if config.on == "weights" else 0.0
     return weight_noise(backprop(model(config), cross_entropy), sigma)
 
 
@@ -259,7 +255,7 @@ def transform(config: Config, key: Key) -> optax.GradientTransformation:
         "momentum": optax.sgd(config.learning_rate, 0.9),
         "adam": optax.adam(config.learning_rate),
     }[config.optimizer]
-    eta = 0.0 if config.task == "mlp_weight_noise" else config.eta
+    eta = config.eta if config.on == "gradients" else 0.0
     return noisy(optimizer, eta, key, gamma=config.gamma, clip=config.clip or None)
 
 

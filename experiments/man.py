@@ -38,9 +38,7 @@ from typing import Any, Literal
 from experiments import auglocal
 from experiments.harness import (
     Bench,
-    Claim,
     Experiment,
-    Measured,
     Peer,
     Program,
     Row,
@@ -49,6 +47,7 @@ from experiments.harness import (
     each_seed,
     main,
 )
+from experiments.parts.man_claims import BIAS, BOTH, EMA, NONE, claims
 
 CLASSES = 10
 EIGHT = ((1, 0), (1, 2), (1, 4), (2, 1), (2, 3), (3, 0), (3, 2), (3, 4))
@@ -333,8 +332,6 @@ ON_IMAGENET = {
 }
 """Top-1 errors on ImageNet in percent, likewise."""
 
-NONE, EMA, BIAS, BOTH = "none", "EMA", "bias block", "EMA + bias block"
-
 
 def rows(preset: Config) -> list[Row]:
     """The ablation of `small`, the combinations of the smoke run, or the paper's tables."""
@@ -404,51 +401,9 @@ def _imagenet_rows(preset: ImageNet) -> list[Row]:
     return [Row(name, config, known.get(name, {})) for name, config in found.items()]
 
 
-def claims(measured: Measured) -> list[Claim]:
-    """The loss weights of the authors' command, and what a short training can show."""
-    weights = [loss_weights(Config(host="infopro"), module) for module in (0, 4, 9)]
-    found = [tuple(round(w, 4) for w in pair) for pair in weights]
-    expected = [(4.6429, 0.4643), (4.2857, 0.4286), (3.9286, 0.3929)]
-    table = [
-        Claim(
-            "loss-weights",
-            "InfoPro's weights on ResNet-32, K = 16: (4.643, 0.4643), (4.286, 0.4286), "
-            "(3.929, 0.3929) before blocks of stage 1, 2, 3",
-            found == expected,
-            str(found),
-            presets=("smoke", "small", "paper"),
-        )
-    ]
-    if BOTH not in measured.rows:
-        return table
-    show = lambda *names: ", ".join(measured.show(name, "error") for name in names)
-    gain = measured.gap(NONE, BOTH, "error")
-    alone = measured.gap(NONE, EMA, "error")
-    over_control = measured.gap(BIAS, BOTH, "error")
-    return [
-        *table,
-        Claim(
-            "momentum-helps",
-            "copy and bias together are at least 1 point better than the host alone",
-            gain >= 1,
-            show(NONE, BOTH),
-            "the published gains take 400 epochs and more modules",
-        ),
-        Claim(
-            "copy-helps",
-            "the moving copy alone is no worse than the host alone",
-            alone >= 0,
-            show(NONE, EMA),
-            "in few steps the copy is little more than random features",
-        ),
-        Claim(
-            "more-than-capacity",
-            "copy and bias together are no worse than the bias alone, within 1 point",
-            over_control >= -1,
-            show(BIAS, BOTH),
-            "the bias alone adds as many trained parameters",
-        ),
-    ]
+def official_weights() -> list[tuple[float, float]]:
+    """InfoPro's weights on ResNet-32, K = 16, before blocks of stage 1, 2 and 3."""
+    return [loss_weights(Config(host="infopro"), module) for module in (0, 4, 9)]
 
 
 def program(config: Config) -> Program:
@@ -480,7 +435,7 @@ EXPERIMENT = Experiment(
     presets={"smoke": SMOKE, "small": SMALL, "paper": Config(), "imagenet": ImageNet()},
     rows=rows,
     train=each_seed(train_one),
-    claims=claims,
+    claims=lambda measured: claims(measured, official_weights()),
     program=program,
     bench=bench,
     figure=lambda table: bars(table, {"error": "test error, %"}),

@@ -74,12 +74,8 @@ def test_smoke_touches_every_initialisation_optimizer_and_task():
     configs = [row.config for row in rows(PRESETS["smoke"])]
     assert {c.initial for c in configs} == {"zeros", "simple", "he", "sussillo_abbott"}
     assert {c.optimizer for c in configs} == {"sgd", "momentum", "adam"}
-    assert {c.task for c in configs} == {
-        "mlp",
-        "mlp_weight_noise",
-        "neural_gpu",
-        "linear_start",
-    }
+    assert {c.task for c in configs} == {"mlp", "neural_gpu", "linear_start"}
+    assert {c.on for c in configs} == {"gradients", "weights"}
     assert 0.0 in {c.clip for c in configs}
     assert any(c.dropout for c in configs)
 
@@ -109,7 +105,7 @@ def test_sums_are_judged_by_whole_answers_and_by_digits():
 def test_weight_noise_has_the_variance_of_the_config_and_gradients_have_none():
     """At weights of 0 no signal passes the hidden layers, at weights with noise it does."""
     config = replace(PRESETS["smoke"], layers=2, width=8, initial="zeros")
-    config = replace(config, task="mlp_weight_noise", eta=0.25)
+    config = replace(config, on="weights", eta=0.25)
     learner, batch = rule(config), stream(config, 0)(0)
     params, state = jax.jit(learner.init)(jax.random.key(0), batch)
     grads = jax.jit(learner.signal)(params, state, batch, jax.random.key(1))[0]

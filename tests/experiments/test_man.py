@@ -16,7 +16,6 @@ from experiments.man import (
     THIRTY_TWO,
     Config,
     ImageNet,
-    claims,
     loss_weights,
     module_ends,
     program,
@@ -138,7 +137,7 @@ def test_infopro_can_learn_an_embedding():
 
 def test_claims_fail_by_their_margins():
     found = {"backprop": 50.0, NONE: 60.0, EMA: 59.0, BIAS: 58.0, BOTH: 57.0}
-    judge = lambda table: {c.id for c in claims(Measured(table)) if not c.holds}
+    judge = lambda table: {c.id for c in EXPERIMENT.claims(Measured(table)) if not c.holds}
     table = {name: {"error": [value]} for name, value in found.items()}
     assert judge(table) == set()
     assert judge(table | {BOTH: {"error": [59.2]}}) == {"momentum-helps", "more-than-capacity"}
