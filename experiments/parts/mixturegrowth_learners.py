@@ -25,6 +25,7 @@ from jaxlearn.core import (
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.parametrizations.templates import by_name, member, wide
 from jaxlearn.procedures.growth import Mode, grow, grown_state
+from jaxlearn.procedures.member_starts import with_more_templates
 from jaxlearn.rules import backprop
 from jaxlearn.transforms.hold import hold
 from jaxlearn.transforms.schedules import cosine_cycles
@@ -96,7 +97,10 @@ def _wide(config: Any) -> Rule:
     rule = reparametrize(plain_rule(config, False), wide(lambda block: config.sets[block]))
 
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
-        first, second = (member_rule(config, number).init(key, batch) for number in (0, 1))
+        first, second = (
+            extended(config, number, *member_rule(config, number).init(key, batch), key)
+            for number in (0, 1)
+        )
         return grown_from(config, first, second, key)
 
     return rule._replace(init=init)
@@ -104,7 +108,20 @@ def _wide(config: Any) -> Rule:
 
 def wide_rule(config: Any) -> Rule:
     """Backpropagation through all mixtures; it begins as members that nobody trained, grown."""
-    return _wide(only(config, LEARNER))
+    return _wide(only(config, (*LEARNER, "extra")))
+
+
+def extended(
+    config: Any, number: int, params: Params, state: State, key: Key
+) -> tuple[Params, State]:
+    """A member's mixtures and state, with the templates that growth adds."""
+    if not config.extra:
+        return params, state
+    own = state[FROZEN]["own"]
+    shapes = jax.eval_shape(member(number, config.templates).materialize, params, own)
+    count = config.templates + config.extra
+    theta, frozen = with_more_templates((params, own), number, count, key, shapes)
+    return theta, state | {FROZEN: state[FROZEN] | {"own": frozen}}
 
 
 def grown_from(

@@ -17,6 +17,7 @@ from experiments.parts.mixturegrowth_both import both
 from experiments.parts.mixturegrowth_images import blank, data_of, shape_of
 from experiments.parts.mixturegrowth_learners import (
     bare,
+    extended,
     grown_from,
     member_rule,
     members_of,
@@ -40,7 +41,7 @@ from jaxlearn.core import (
 from jaxlearn.data.batches import batches, padded
 from jaxlearn.parametrizations.templates import member, wide
 from jaxlearn.procedures.growth import grown_momentum, with_random_blocks
-from jaxlearn.procedures.member_starts import copied_member, with_more_templates
+from jaxlearn.procedures.member_starts import copied_member
 from jaxlearn.procedures.net2wider import net2wider
 from jaxlearn.runtime import every_device, fit, own_rows
 
@@ -131,7 +132,10 @@ def grown(
     key, tx = jax.random.fold_in(jax.random.key(seed), 2), phase(config, 2)
     grow_key, block_key, step_key = jax.random.split(key, 3)
     more_key = jax.random.fold_in(key, 0)
-    one, two = (extended(config, i, own, more_key) for i, own in enumerate((first, second)))
+    one, two = (
+        extended(config, number, own.params, own.state, more_key)
+        for number, own in enumerate((first, second))
+    )
     theta, state = grown_from(config, one, two, grow_key)
     if config.growth == "blocks":
         whole = wide(lambda block: config.sets[block]).materialize(theta, state[FROZEN]["own"])
@@ -143,17 +147,6 @@ def grown(
         kept = grown_momentum(momentum(first), momentum(second), theta)
         opt_state = optax.tree_utils.tree_set(opt_state, trace=kept)
     return wide_rule(config), tx, TrainState(jnp.int32(0), theta, state, opt_state, step_key)
-
-
-def extended(config: Any, number: int, state: TrainState, key: Key) -> tuple[Params, State]:
-    """A member's mixtures and state, with the templates that growth adds."""
-    if not config.extra:
-        return state.params, state.state
-    own = state.state[FROZEN]["own"]
-    shapes = jax.eval_shape(member(number, config.templates).materialize, state.params, own)
-    count = config.templates + config.extra
-    theta, frozen = with_more_templates((state.params, own), number, count, key, shapes)
-    return theta, state.state | {FROZEN: state.state[FROZEN] | {"own": frozen}}
 
 
 def drawn(state: TrainState, seed: int) -> TrainState:

@@ -141,6 +141,16 @@ def test_member_0_widened_has_its_logits_where_its_copies_have_no_noise():
     np.testing.assert_allclose(found, own, rtol=1e-4, atol=1e-4 * np.abs(own).max())
 
 
+def test_the_wide_rule_begins_with_the_templates_that_growth_adds():
+    """Its first state says which parameters a step is for."""
+    config = replace(SMOKE, extra=1)
+    _, _, start = stages.grown(config, ONE, TWO, 0)
+    init = learners.wide_rule(config).init
+    params, _ = jax.eval_shape(init, jax.random.key(0), stages.blank(config))
+    shapes = lambda tree: jax.tree.map(lambda leaf: leaf.shape, tree)
+    assert shapes(params) == shapes(start.params)
+
+
 @pytest.mark.parametrize("sets", [(0, 1, 0, 1), (0, 1, 1, 0)])
 def test_new_blocks_are_mixtures_of_the_set_that_is_assigned_to_them(sets):
     _, _, start = stages.grown(replace(SMOKE, sets=sets), ONE, TWO, 0)
