@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Experiment, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, bars, main
 from experiments.parts.abstract import abstract
 from experiments.parts.granet_choice import CHOICE, by_sorting, choice
 from experiments.parts.granet_claims import claims
@@ -394,8 +394,18 @@ def bench() -> Bench:
 
     The last row chooses a fifth of 25 million weights, beside the same by a full sort.
     """
-    rows = _timed("", PRESETS["small"]) | _timed(", VGG-19", PRESETS["paper"])
-    return Bench({**rows, CHOICE: (chosen := choice())}, {CHOICE: by_sorting(chosen)})
+    from experiments.peers import dense
+
+    config, between = PRESETS["small"], "granet between events"
+    rows = _timed("", config) | _timed(", VGG-19", PRESETS["paper"])
+    sgd = {"rate": config.learning_rate, "momentum": config.momentum, "nesterov": True}
+
+    def peer(name: str, *, masked: bool) -> Peer:
+        options = sgd | {"decay": config.weight_decay, "masked": masked}
+        return Peer("torch", partial(dense.start, rule(config), rows[name], **options))
+
+    peers = {name: peer(name, masked=name == between) for name in ("backprop", between)}
+    return Bench({**rows, CHOICE: (chosen := choice())}, peers | {CHOICE: by_sorting(chosen)})
 
 
 def _timed(suffix: str, preset: Config) -> dict[str, Program]:

@@ -47,6 +47,7 @@ from experiments.harness import (
     Claim,
     Experiment,
     Measured,
+    Peer,
     Program,
     Row,
     Run,
@@ -221,7 +222,13 @@ def layers_of(config: Config) -> tuple[list[Model], Model]:
 
 @cache
 def rule_of(config: Config, examples: int, per_epoch: int) -> Rule:
-    """The method over the network, fed with moved, mixed and normalised pictures."""
+    """The method, fed with moved, mixed and normalised pictures."""
+    method = method_of(config, examples, per_epoch)
+    return prepared(method, partial(normalised, config), partial(moved, config))
+
+
+def method_of(config: Config, examples: int, per_epoch: int) -> Rule:
+    """The method over the network, which sees pictures as they come."""
     layers, last = layers_of(config)
     net, rule = stack([*layers, last]), _learner(config)
     if config.method == "cs_kd":
@@ -240,7 +247,7 @@ def rule_of(config: Config, examples: int, per_epoch: int) -> Rule:
             schedule=config.schedule,
             teacher=config.teacher,
         )
-    return prepared(rule, partial(normalised, config), partial(moved, config))
+    return rule
 
 
 def _learner(config: Config) -> Rule:
@@ -418,7 +425,10 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """The step of every method on the small network, 5000 rows of memory."""
+    """The step of every method on the small network, 5000 rows of memory, pictures as they come."""
+    from experiments.peers import dense
+    from experiments.peers.past_predictions import mixed_with_past
+
     config = PRESETS["small"]
     draw = np.random.default_rng(0)
     shape = (config.batch, 28, 28, 1)
@@ -429,13 +439,23 @@ def bench() -> Bench:
     }
 
     def of(own: Config) -> Program:
-        rule, tx = rule_of(own, 5000, 4992), transform_of(own, 1000)
+        rule, tx = method_of(own, 5000, 4992), transform_of(own, 1000)
         shown = batch | ({PARTNER: batch["inputs"][::-1]} if own.method == "cs_kd" else {})
         return Program(make_step(rule, tx), make_state(rule, tx, jax.random.key(0), shown), shown)
 
     programs = {name: of(replace(config, method=method)) for name, method in METHODS.items()}
     programs = {{"CE": "backprop"}.get(name, name): made for name, made in programs.items()}
-    return Bench(programs | {"PS-KD, snapshot": of(replace(config, teacher="snapshot"))})
+    programs["PS-KD, snapshot"] = of(replace(config, teacher="snapshot"))
+    sgd = {"rate": config.learning_rate, "momentum": 0.9, "nesterov": True}
+
+    def peer(name: str, method: Method, **options: Any) -> Peer:
+        rule = method_of(replace(config, method=method), 5000, 4992)
+        options |= sgd | {"decay": config.weight_decay}
+        return Peer("torch", partial(dense.start, rule, programs[name], **options))
+
+    past = mixed_with_past(5000, config.alpha)
+    peers = {"backprop": peer("backprop", "ce"), "PS-KD": peer("PS-KD", "ps_kd", loss=past)}
+    return Bench(programs, peers)
 
 
 def figure(table: Any) -> Any:

@@ -9,6 +9,9 @@ from experiments.harness import Program
 from experiments.peers.torch import agree, in_order, leaves, placed, stepper, tensor, torch, weights
 from jaxlearn.core import Rule
 
+Loss = Callable[[Any, Any], Any]
+"""From logits and labels, tensors, to a number."""
+
 
 def start(
     rule: Rule,
@@ -16,7 +19,11 @@ def start(
     *,
     rate: float,
     momentum: float | None = None,
+    nesterov: bool = False,
+    decay: float = 0.0,
     activation: str = "relu",
+    masked: bool = False,
+    loss: Callable[[Program], Loss] | None = None,
 ):
     """A step of Adam, or of SGD with momentum; a tree with `heads` learns locally.
 
@@ -25,7 +32,11 @@ def start(
         program: its state and batch.
         rate: learning rate.
         momentum: of SGD; Adam by default.
+        nesterov, decay: of SGD, its kind of momentum and weight decay.
         activation: of all layers but the last, a name of `torch`.
+        masked: weights that are 0 stay so: they are set to 0 after each update, as the published
+            codes of sparse training do.
+        loss: makes the loss of a program without heads; cross-entropy by default.
 
     Raises:
         ValueError: when its predictions are not ours.
@@ -58,11 +69,24 @@ def start(
 
     ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
     agree(ours, forward(), "dense network")
-    whole = lambda: [f.cross_entropy(forward(), labels)]
+    measure: Loss = f.cross_entropy if loss is None else loss(program)
+    whole = lambda: [measure(forward(), labels)]
     own = leaves(params)
-    adam = momentum is None
-    made = t.optim.Adam(own, rate) if adam else t.optim.SGD(own, rate, momentum=momentum)
-    return stepper(local if heads else whole, made)
+    options = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
+    made = t.optim.Adam(own, rate) if momentum is None else t.optim.SGD(own, rate, **options)
+    step = stepper(local if heads else whole, made)
+    if not masked:
+        return step
+    held = [(leaf, leaf.detach() != 0) for leaf in own if leaf.ndim > 1]
+
+    def sparse() -> float:
+        total = step()
+        with t.no_grad():
+            for leaf, mask in held:
+                leaf.mul_(mask)
+        return total
+
+    return sparse
 
 
 def linears(tree: Mapping[str, Any]) -> Iterator[Any]:
