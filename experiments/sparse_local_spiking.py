@@ -36,7 +36,7 @@ import optax
 from flax import linen
 from jaxlearn_kernels.lif import Neuron
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.harness.bars import bars
 from experiments.parts.abstract import abstract, labelled
 from jaxlearn.core import (
@@ -267,7 +267,10 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """The step of every row of the small preset, the first being BPTT."""
+    """The step of every row of the small preset, the first being BPTT; dense ones beside peers."""
+    from experiments.peers import spiking_mlp
+    from experiments.peers.spiking import NEURONS
+
     config = PRESETS["small"]
     example = batches(load(config.dataset, frames=config.T).train, config.batch, seed=0)(0)
     programs = {}
@@ -276,7 +279,14 @@ def bench() -> Bench:
         state = jax.jit(partial(make_state, rule, tx))(jax.random.key(0), example)
         name = "backprop" if row.name == "BPTT" else row.name
         programs[name] = Program(make_step(rule, tx), state, example)
-    return Bench(programs)
+    leak, rate = 1 - 1 / config.tau, config.learning_rate
+
+    def peer(name: str, package: str) -> Peer:
+        own = {"leak": leak, "rate": rate, "online": name == "SLTT", "package": package}
+        return Peer(package, partial(spiking_mlp.start, programs[name], **own))
+
+    peers = {name: [peer(name, package) for package in NEURONS] for name in ("backprop", "SLTT")}
+    return Bench(programs, peers)
 
 
 def claims(measured: Measured) -> list[Claim]:

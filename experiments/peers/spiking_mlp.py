@@ -1,0 +1,56 @@
+"""A dense spiking network in PyTorch, layer by layer over all steps of time.
+
+Its neurons are written out, or those of spikingjelly or snnTorch; the rest is the same.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from experiments.harness import Program
+from experiments.peers.neurons import along
+from experiments.peers.spiking import NEURONS
+from experiments.peers.torch import agree, in_order, leaves, placed, stepper, tensor, torch, weights
+
+
+def start(program: Program, *, leak: float, online: bool, rate: float, package: str = "torch"):
+    """A step of Adam over the mean of the steps' cross-entropies.
+
+    Args:
+        program: ours, with its state and a batch of inputs `[batch, T, d]`.
+        leak: share of the membrane that stays.
+        online: no gradient goes back in time (SLTT).
+        rate: learning rate.
+        package: whose neurons.
+
+    Raises:
+        ValueError: when its loss is not ours.
+    """
+    t, f, params = torch(), torch().nn.functional, weights(program.state.params)
+    x = placed(program.batch["inputs"]).transpose(0, 1).contiguous()
+    labels = tensor(program.batch["labels"]).long()
+    *blocks, readout = in_order(params)
+    step = NEURONS[package](leak)
+
+    def cut(current: Any, v: Any) -> tuple[Any, Any]:
+        return step(current, v.detach())
+
+    fire = along(cut if online else step)
+
+    def objective() -> Any:
+        h = x
+        for block in blocks:
+            own = block["Dense_0"]
+            h = fire(f.linear(h, own["kernel"].T, own["bias"]))
+        logits = f.linear(h, readout["kernel"].T, readout["bias"])
+        return f.cross_entropy(logits.flatten(0, 1), labels.repeat(len(x)))
+
+    ours = jax.jit(program.step)(program.state, program.batch)[1]["loss"]
+    with t.no_grad():
+        agree(ours, objective(), f"dense spiking network with neurons of {package}")
+
+    def taught() -> Iterator[Any]:
+        yield objective()
+
+    return stepper(taught, t.optim.Adam(leaves(params), rate))
