@@ -45,12 +45,14 @@ many devices share one copy of the state:
 `bench --json`, also under its slug in `results/bench.json` (on a GPU `bench-gpu.json`, so that
 neither replaces the other); the last three keys of a row are there where a peer is installed, and
 ratios are ours / theirs; `peer` is the fastest of `peers`. A row "NAME, SETTING" has its ratio to
-"backprop, SETTING" if there is such a row. The row "backprop in fit" is the same step inside the
+"backprop, SETTING" if there is such a row. `flops` is what the traced step asks for, loops as often
+as they run and what is recomputed again. The row "backprop in fit" is the same step inside the
 training loop, input included: what its ratio exceeds 1 by is the loop's overhead.
 
     {"slug", "rows": [{"name", "step_ms", "quartiles_ms": [q1, q3], "temp_bytes", "flops",
                        "ratio_to_backprop", "peer", "ratio_to_peer",
-                       "peers": [{"peer", "step_ms", "ratio"}]}],
+                       "peers": [{"peer", "step_ms", "ratio",
+                                  "ratio_quartiles": [q1, q3]}]}],
      "scaling": [{"name", "devices", "step_ms", "quartiles_ms", "ratio_to_one"}],  with --scaling
      "environment": {…}}
 

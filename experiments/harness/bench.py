@@ -1,19 +1,25 @@
 """Time training steps in turn, beside backprop and beside peers.
 
-Programs take turns, A B A B …, so that a machine which slows down slows all of them; a ratio is the
-median over the turns of the ratio within a turn, which drift cannot move.
+Programs take turns, so that a machine which slows down slows all of them; a ratio is the median
+over the turns of the ratio within a turn, which drift cannot move. What ran before leaves its mark
+on a short step (caches, and threads that wait actively for more work): the order is drawn anew for
+every turn, and a short step runs once without the clock before it is timed.
 """
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import environment, loop, store, timing
+from experiments.harness import environment, flops, loop, store, timing
 from experiments.harness.experiment import Bench, Program
 
 TURNS = 20
 """Turns per bench, fewer (never under five) when the bench would take over a minute."""
+
+SETTLED = 0.2
+"""Seconds; what ran before is lost in a sample that is longer."""
 
 
 def measure(
@@ -55,7 +61,7 @@ def _beside(row: str, packages: list[str], times: Mapping[str, list[float]]) -> 
         {
             "peer": f"{package} {_version(package)}".strip(),
             "step_ms": timing.spread(times[f"{row} in {package}"])["step_ms"],
-            "ratio": timing.ratio(times[row], times[f"{row} in {package}"]),
+            **timing.ratios(times[row], times[f"{row} in {package}"]),
         }
         for package in packages
     ]
@@ -77,7 +83,6 @@ def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:
     state, batch = distribute(program.state, None), jax.device_put(program.batch)
     step = jax.jit(program.step, donate_argnums=0).lower(state, batch).compile()
     memory: Any = step.memory_analysis()
-    cost = step.cost_analysis() or {}
     carried = [state]
 
     def runner() -> object:
@@ -86,21 +91,24 @@ def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:
 
     costs = {
         "temp_bytes": int(memory.temp_size_in_bytes),
-        "flops": float(cost.get("flops", 0.0)),
+        "flops": flops.count(program.step, program.state, program.batch),
     }
     return runner, costs
 
 
 def take_turns(runners: Mapping[str, timing.Runner], turns: int = TURNS) -> dict[str, list[float]]:
-    """Return seconds per step of every runner, one figure per turn."""
+    """Return seconds per step of every runner, one figure per turn; the order is always drawn."""
     repeats = {name: timing.repeats(runner) for name, runner in runners.items()}
     times: dict[str, list[float]] = {name: [] for name in runners}
-    start = time.perf_counter()
+    start, orders = time.perf_counter(), random.Random(0)
     for turn in range(turns):
         if turn >= 5 and time.perf_counter() - start > 60:
             break
-        for name, runner in runners.items():
-            times[name].append(timing.clock(runner, repeats[name]))
+        for name in orders.sample(list(runners), len(runners)):
+            found = timing.clock(runners[name], repeats[name])
+            if found * repeats[name] < SETTLED:
+                found = timing.clock(runners[name], repeats[name])
+            times[name].append(found)
     return times
 
 

@@ -39,10 +39,14 @@ def spread(seconds: list[float]) -> dict[str, Any]:
     >>> spread([0.001, 0.002, 0.003])
     {'step_ms': 2.0, 'quartiles_ms': [1.5, 2.5]}
     """
-    # one turn has no spread; twice the same figure says so
-    pair = seconds if len(seconds) > 1 else seconds * 2
-    low, middle, high = statistics.quantiles(pair, n=4, method="inclusive")
+    low, middle, high = _quartiles(seconds)
     return {"step_ms": 1e3 * middle, "quartiles_ms": [1e3 * low, 1e3 * high]}
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    # one turn has no spread; twice the same figure says so
+    pair = values if len(values) > 1 else values * 2
+    return statistics.quantiles(pair, n=4, method="inclusive")
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
@@ -52,3 +56,13 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
     2.0
     """
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def ratios(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """Return the same with its quartiles.
+
+    >>> ratios([1.0, 4.0, 3.0], [1.0, 2.0, 1.0])
+    {'ratio': 2.0, 'ratio_quartiles': [1.5, 2.5]}
+    """
+    low, middle, high = _quartiles([a / b for a, b in zip(ours, theirs, strict=True)])
+    return {"ratio": middle, "ratio_quartiles": [low, high]}

@@ -57,7 +57,7 @@ BENCH_ROW = {
 PEER = {
     "peer": str,
     "ratio_to_peer": NUMBER,
-    "peers": [{"peer": str, "step_ms": NUMBER, "ratio": NUMBER}],
+    "peers": [{"peer": str, "step_ms": NUMBER, "ratio": NUMBER, "ratio_quartiles": [NUMBER]}],
 }
 LIST = [
     {

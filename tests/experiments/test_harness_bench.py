@@ -21,13 +21,38 @@ def program(size=8):
     return Program(step, jnp.float32(0), {"inputs": jnp.ones(size)})
 
 
-def test_runners_take_turns(monkeypatch):
+def test_runners_take_turns_in_an_order_that_changes(monkeypatch):
     monkeypatch.setattr(timing, "repeats", lambda runner: 1)
     order = []
-    runners = {name: lambda name=name: order.append(name) for name in "AB"}
-    times = bench.take_turns(runners, turns=3)
-    assert order == ["A", "B"] * 3
-    assert {name: len(found) for name, found in times.items()} == {"A": 3, "B": 3}
+    runners = {name: lambda name=name: order.append(name) for name in "ABC"}
+    times = bench.take_turns(runners, turns=8)
+    assert order[::2] == order[1::2]  # once without the clock
+    turns = [tuple(turn) for turn in zip(*[iter(order[::2])] * 3, strict=True)]
+    assert all(sorted(turn) == ["A", "B", "C"] for turn in turns)
+    assert len(set(turns)) > 2
+    assert {name: len(found) for name, found in times.items()} == {"A": 8, "B": 8, "C": 8}
+
+
+def test_a_short_step_does_not_pay_for_what_ran_before(sleep):
+    """A runner that leaves threads spinning slows the next call of whichever follows."""
+    left = [0.0]
+
+    def spinning():
+        sleep(0.02)
+        left[0] = 0.01
+
+    def plain():
+        sleep(0.02 + left[0])
+        left[0] = 0.0
+
+    times = bench.take_turns({"plain": plain, "spinning": spinning}, turns=9)
+    assert times["plain"] == pytest.approx([0.02] * 9)
+
+
+def test_long_steps_are_not_run_twice(sleep):
+    calls = []
+    bench.take_turns({"long": lambda: (sleep(1.0), calls.append(1))}, turns=5)
+    assert len(calls) == 3 + 5  # warming up, and one a turn
 
 
 @pytest.fixture
