@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness import Bench, Experiment, Program, Row, Run, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.relinear_claims import claims, figure
 from experiments.parts.relinear_published import published_start
@@ -374,26 +374,39 @@ def program(config: Config) -> Program:
 
 def bench() -> Bench:
     """A six-layer QResNet on digits beside the conventional one, its branches kept or left out."""
+    from experiments.peers import quadratic as peer
+
     config = replace(PRESETS["small"], blocks=(1, 1, 1), widths=(8, 16, 32))
     batch = batches(load("digits").train, config.batch, seed=0)(0)
 
-    def of(**options: Any) -> Program:
+    def made(**options: Any) -> Rule:
         layers = quadratic_resnet(config.blocks, config.widths, **options)
-        learner = backprop(stack([*layers, classifier(10)]), cross_entropy)
-        tx = transform(config, 1000)
+        return backprop(stack([*layers, classifier(10)]), cross_entropy)
+
+    def of(**options: Any) -> Program:
+        learner, tx = made(**options), transform(config, 1000)
         return Program(
             make_step(learner, tx), make_state(learner, tx, jax.random.key(0), batch), batch
         )
 
-    return Bench(
-        {
-            "backprop": of(form="conventional"),
-            "quadratic": of(),
-            "quadratic, recomputed": of(recompute=True),
-            "quadratic, branches left out": of(active=False),
-            "compact": of(form="compact"),
-        }
-    )
+    programs = {
+        "backprop": of(form="conventional"),
+        "quadratic": of(),
+        "quadratic, recomputed": of(recompute=True),
+        "quadratic, branches left out": of(active=False),
+        "compact": of(form="compact"),
+    }
+    sgd = {"rate": config.learning_rate, "momentum": config.momentum}
+    sgd |= {"decay": config.weight_decay, "gamma": config.gamma}
+
+    def beside(name: str, **options: Any) -> Peer:
+        return Peer("torch", partial(peer.start, made(**options), programs[name], **sgd))
+
+    peers = {
+        "backprop": beside("backprop", form="conventional"),
+        "quadratic": beside("quadratic"),
+    }
+    return Bench(programs, peers)
 
 
 EXPERIMENT = Experiment(

@@ -57,7 +57,7 @@ def measure(
 
 def _beside(row: str, packages: list[str], times: Mapping[str, list[float]]) -> dict[str, Any]:
     """The peers of a row, the fastest first, which is also the one named alone."""
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "peer": f"{package} {_version(package)}".strip(),
             "step_ms": timing.spread(times[f"{row} in {package}"])["step_ms"],

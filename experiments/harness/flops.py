@@ -51,11 +51,12 @@ def _equation(equation: core.JaxprEqn) -> float:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         ((contracted, _), _) = params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
+        shape = _shape(equation.invars[0])
         return 2 * _size(equation.outvars) * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
-        features = kernel[params["dimension_numbers"].rhs_spec[0]]
+        kernel = _shape(equation.invars[1])
+        numbers: Any = params["dimension_numbers"]
+        features = kernel[numbers.rhs_spec[0]]
         return 2 * _size(equation.outvars) * math.prod(kernel) / features
     inner = [_of(jaxpr) for jaxpr in _bodies(params)]
     if name == "cond":
@@ -84,8 +85,12 @@ def _grid(params: dict[str, Any]) -> tuple[int, ...]:
     return getattr(params.get("grid_mapping"), "grid", ())
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
 def _size(variables: Any) -> int:
-    return sum(math.prod(variable.aval.shape) for variable in variables)
+    return sum(math.prod(_shape(variable)) for variable in variables)
 
 
 def _floating(variables: Any) -> bool:
