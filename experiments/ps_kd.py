@@ -165,7 +165,7 @@ PRESETS = {
 
 
 def rows(config: Config) -> list[Row]:
-    """The methods, PS-KD's variants and compositions; at `paper` the methods on five networks."""
+    """The methods, PS-KD's variants and compositions; at `paper` on five networks."""
     if config.dataset == "cifar100":
         return _paper_rows(config)
     of = partial(replace, config)
@@ -192,7 +192,7 @@ METHODS: dict[str, Method] = {
 
 def _paper_rows(config: Config) -> list[Row]:
     networks = ("resnet18", "resnet101", "densenet121", "resnext29", "pyramidnet")
-    return [
+    methods = [
         Row(
             f"{network} {name}",
             replace(config, network=network, method=method),
@@ -201,6 +201,16 @@ def _paper_rows(config: Config) -> list[Row]:
         for network in networks
         for name, method in METHODS.items()
     ]
+    of = partial(replace, config, network="resnet18")
+    others = {
+        "PS-KD, fixed weight": of(schedule="fixed"),
+        "PS-KD, snapshot": of(teacher="snapshot"),
+        "CE + Cutout": of(method="ce", mixing="cutout"),
+        "PS-KD + Cutout": of(mixing="cutout"),
+        "CE + CutMix": of(method="ce", mixing="cutmix"),
+        "PS-KD + CutMix": of(mixing="cutmix"),
+    }
+    return methods + [Row(f"resnet18 {name}", own) for name, own in others.items()]
 
 
 @cache
@@ -263,9 +273,14 @@ def _learner(config: Config) -> Rule:
     return greedy(layers, last, objective=loss)
 
 
+def moments_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of every channel; none are set for digits."""
+    return MOMENTS.get(config.dataset, ((0.0,), (1.0,)))
+
+
 def normalised(config: Config, batch: Batch) -> Batch:
     """Pictures with mean 0 and deviation 1 over the training images."""
-    mean, std = MOMENTS.get(config.dataset, ((0.0,), (1.0,)))
+    mean, std = moments_of(config)
     scale = lambda x: (x - jnp.array(mean)) / jnp.array(std)
     return batch | {name: scale(batch[name]) for name in ("inputs", PARTNER) if name in batch}
 
@@ -276,8 +291,9 @@ def moved(config: Config, batch: Batch, key: Key) -> Batch:
     steps: list[Transform] = []
     if config.crop:
         steps += [random_crop(config.crop, "zero"), random_flip]
-    if config.mixing == "cutout":
-        steps.append(cutout(config.square))
+    if config.mixing == "cutout":  # the square has the mean colour: pictures are normalised later
+        mean, cut = jnp.array(moments_of(config)[0]), cutout(config.square)
+        steps.append(lambda key, image: mean + cut(key, image - mean))
     move = compose(*steps)
     batch = augment(batch, own, move) if steps else batch
     if PARTNER in batch and steps:

@@ -43,7 +43,7 @@ def claims(measured: Measured) -> list[Claim]:
         ),
         Claim(
             "members-cost-a-quarter",
-            "the compiled step of a member has 0.2 to 0.3 of the FLOPs of the grown network's",
+            "in closed form a step of a member has 0.2 to 0.3 of the FLOPs of the grown network's",
             0.2 <= share <= 0.3,
             f"{share:.3f} of the FLOPs, {temp:.2f} of the temporary memory",
         ),

@@ -139,6 +139,7 @@ def grown_from(
         key,
         mode=mode,
         noise=config.noise,
+        sets=lambda block: config.sets[block],
     )
     state = grown_state(bare(first[1]), bare(second[1]), statistics)
     return theta, state | {FROZEN: {"own": frozen, "inner": {}}}

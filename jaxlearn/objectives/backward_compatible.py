@@ -29,7 +29,8 @@ def bct_loss(old: int, *, weight: float = 10.0, smoothing: float = 0.1) -> Objec
 
     Backward-compatible training: Shen, Xiong, Xia, Soatto, CVPR 2020, arXiv 2003.11942, with the
     old classifier replaced by the class means P of the old features. Only the first d_old
-    dimensions are asked to be compatible, at unit length.
+    dimensions are asked to be compatible. It is phi that has unit length: dimensions beyond them
+    take a part of it, as they do when an old gallery is searched.
 
     Args:
         old: d_old.
@@ -81,8 +82,7 @@ def bt2_loss(*, reference: float = 1.0, classes: float = 10.0, matching: float =
 
 
 def _of_prototypes(x: jax.Array, batch: Batch) -> jax.Array:
-    prototypes = jax.lax.stop_gradient(batch[CONTEXT][PROTOTYPES])
-    return _unit(x) @ prototypes.T
+    return x @ jax.lax.stop_gradient(batch[CONTEXT][PROTOTYPES]).T
 
 
 def _unit(x: jax.Array) -> jax.Array:

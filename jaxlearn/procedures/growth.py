@@ -51,15 +51,17 @@ def grown_coefficients(
 ) -> jax.Array:
     """The coefficients `[blocks, K]` of all blocks: those of the members, then the new ones.
 
-    ============  =====================  ===========================================
-    mode          c_2                    c_3, and those after it
-    ============  =====================  ===========================================
-    `orthogonal`  as it began            `noise` times `least_used` of all before
-    `copy`        `c_0 + noise N(0, 1)`  `c_1 + noise N(0, 1)`: the member of its set
-    `zero`        0                      0
-    `random`      uniform in [0, 1)      uniform in [0, 1)
-    `none`        as it began            as it began
-    ============  =====================  ===========================================
+    ============  =======================  ================================================
+    mode          c_2                      c_3, and those after it
+    ============  =======================  ================================================
+    `orthogonal`  as it began              `noise` times `least_used` of all before
+    `copy`        `c_set(2) + noise v`     `c_set(i) + noise v`: the member of its set
+    `zero`        0                        0
+    `random`      `noise` times uniform    `noise` times uniform in [0, 1)
+    `none`        as it began              as it began
+    ============  =======================  ================================================
+
+    `v = u / |u|` with u uniform in [0, 1): one direction for all new blocks of a layer.
 
     Args:
         mode: as said.
@@ -82,11 +84,12 @@ def grown_coefficients(
         return jnp.stack(every)
     if mode == "copy":
         copied = jnp.stack([rows[sets(2 + i)] for i in range(len(spare))])
-        new = copied + noise * jax.random.normal(key, copied.shape, copied.dtype)
+        u = jax.random.uniform(key, rows.shape[1:], rows.dtype)
+        new = copied + noise * u / jnp.linalg.norm(u)
     elif mode == "zero":
         new = jnp.zeros_like(spare)
     elif mode == "random":
-        new = jax.random.uniform(key, spare.shape, spare.dtype)
+        new = noise * jax.random.uniform(key, spare.shape, spare.dtype)
     return jnp.concatenate([rows, new])
 
 
@@ -167,7 +170,7 @@ def concatenated(
     """The channels of member 0, then those of member 1; if there are more, neutral ones between.
 
     Raises:
-        ValueError: when there are fewer channels than the members have.
+        ValueError: when there are fewer channels than the members have, or other axes differ.
 
     Example:
         >>> concatenated(jnp.array([1.0]), jnp.array([2.0]), (3,), "norm/scale").tolist()
@@ -178,7 +181,13 @@ def concatenated(
         raise ValueError(f"{path} has {shape[-1]} channels, fewer than those of both members")
     fill = FILL.get(path.split("/")[-1], 0.0)
     between = jnp.full((*first.shape[:-1], missing), fill, first.dtype)
-    return jnp.concatenate([first, between, second], -1)
+    made = jnp.concatenate([first, between, second], -1)
+    if made.shape != shape:
+        raise ValueError(
+            f"{path} has no templates, and {first.shape} beside {second.shape} is not {shape}: "
+            "only channels, the last axis, can be laid side by side"
+        )
+    return made
 
 
 def grown_state(first: State, second: State, shapes: State) -> State:
@@ -221,28 +230,35 @@ def grown_momentum(first: PyTree, second: PyTree, theta: PyTree) -> PyTree:
 
 
 def with_random_blocks(
-    whole: Params, key: Key, layouts: Callable[[str], Layout] = by_name
+    whole: Params, key: Key, layouts: Callable[[str], Layout] = by_name, grid: int = 2
 ) -> Params:
-    """Naive growth, the baseline: off-diagonal blocks `N(0, 2 / (height width inputs))`.
+    """Naive growth, the baseline: blocks of no member `N(0, 2 / (height width inputs))`.
 
-    The deviation is Kaiming's over the inputs of the whole layer; blocks of the diagonal, layers
-    that keep their inputs or outputs, and vectors stay as they are.
+    The deviation is Kaiming's over the inputs of the whole layer; the members, which are the first
+    and the last block of the diagonal, layers that keep their inputs or outputs, and vectors stay
+    as they are.
 
     Args:
         whole: weights of the wide network `[..., inputs, outputs]`.
         key: for the draws.
         layouts: of the weights.
+        grid: n, of n times n blocks.
+
+    Raises:
+        ValueError: when a weight is not made of so many blocks.
     """
 
     def one(keys, leaf: jax.Array) -> jax.Array:
         path = trees.path(keys)
         if leaf.ndim < 2 or layouts(path) != "diagonal":
             return leaf
-        rows, columns = (size // 2 for size in leaf.shape[-2:])
+        if any(size % grid for size in leaf.shape[-2:]):
+            raise ValueError(f"{path} {leaf.shape} is not made of {grid} times {grid} blocks")
         scale = math.sqrt(2 * leaf.shape[-1] / leaf.size)
         draw = scale * jax.random.normal(keys_of[path], leaf.shape, leaf.dtype)
-        own = (jnp.arange(leaf.shape[-2]) < rows)[:, None] == (jnp.arange(leaf.shape[-1]) < columns)
-        return jnp.where(own, leaf, draw)
+        row, column = (jnp.arange(size) * grid // size for size in leaf.shape[-2:])
+        ends = (row == 0) | (row == grid - 1)
+        return jnp.where((row[:, None] == column) & ends[:, None], leaf, draw)
 
     paths = [trees.path(keys) for keys, _ in jax.tree.leaves_with_path(whole)]
     keys_of = {path: jax.random.fold_in(key, i) for i, path in enumerate(paths)}

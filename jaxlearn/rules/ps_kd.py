@@ -57,7 +57,8 @@ def ps_kd(
         rule: gives the signal for a batch with targets.
         examples: N, size of the data set that `"index"` points into.
         classes: K.
-        per_epoch: examples per epoch over all devices: steps per epoch times the global batch.
+        per_epoch: examples per epoch over all devices: steps per epoch times the global batch. With
+            another number an epoch begins at the first batch after so many examples.
         epochs: E, after which alpha stays.
         alpha: alpha_T, the weight of the predictions in the last epoch; 0.8 for CIFAR-100.
         schedule: `"linear"` in the epoch, or `"fixed"`, alpha from the second epoch on.
@@ -101,9 +102,11 @@ def ps_kd(
         if "index" not in batch:
             raise ValueError('ps_kd needs batch["index"], the position of each example')
         own, inner = state[MEMORY]["own"], _inner(state)
-        epoch = own["seen"] // per_epoch
+        epoch, together = own["seen"] // per_epoch, trees.batch_size(batch) * axis.devices()
         if teacher == "snapshot":
-            own = _renewed(own, own["seen"] % per_epoch == 0, params, inner)
+            # the first step of an epoch, which begins within a batch where that does not divide it
+            begins = own["seen"] % per_epoch < together
+            own = _renewed(own, begins, params, inner)
             target, unseen = _snapshot_target(rule, own, epoch, batch, weight(epoch))
         else:
             target, unseen = _stored_target(own["predictions"], whole, batch, weight(epoch))
@@ -112,7 +115,7 @@ def ps_kd(
         if teacher == "stored":
             stored = _written(own["predictions"], packed, batch, predictions, target)
             own = own | {"predictions": stored}
-        seen = own["seen"] + trees.batch_size(batch) * axis.devices()
+        seen = own["seen"] + together
         memory = {"own": own | {"seen": seen}, "inner": new.get(MEMORY, {})}
         metrics |= {"alpha": weight(epoch), "unseen": unseen}
         return grads, new | {MEMORY: memory}, metrics

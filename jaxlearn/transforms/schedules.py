@@ -70,7 +70,7 @@ def cosine_cycles(
     start: float = 1e-5,
     decay: float = 0.5,
 ) -> optax.Schedule:
-    """Cosines one after the other, each of a smaller amplitude, after a straight rise.
+    """Cosines one after the other, each with a smaller peak, after a straight rise.
 
     With cycles of `n = steps / cycles` steps, at step t of cycle `i = floor(t / n)` the rate is
     `floor + (peak decay^i - floor) (1 + cos(pi (t - i n) / n)) / 2`, and for `t < warmup` it is
@@ -82,7 +82,8 @@ def cosine_cycles(
         peak: highest rate of the first cycle.
         steps: of all cycles together.
         cycles: how many.
-        floor: lowest rate.
+        floor: rate at the end of every cycle, the lowest unless the peak of a later cycle has
+            fallen below it: such a cycle rises to the floor, as it does in timm and MixtureGrowth.
         warmup: steps of the rise.
         start: where it begins.
         decay: of the peak from a cycle to the next.

@@ -1,6 +1,7 @@
 """The experiment's own logic; training the table is left to its smoke preset."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +29,35 @@ def test_rows_share_the_models_they_have_in_common():
     assert rows["independent"][1].classes == 10
     assert [stage.classes for stage in rows["BT2, second update"]] == [5, 7, 10]
     assert rows["BT2, second update"][2].config.old == 40  # all of the second embedding
+    two = [stage.network for stage in rows["BT2, two architectures"]]
+    assert two == ["linear", "mlp", "cnn"]
     assert rows["BT2, captions"][0].kind == "captions"
     assert rows["BT2, half the old size"][0].width == 16
+
+
+def test_a_model_of_captions_can_be_updated_twice():
+    stages = bt2.stages_of(replace(SMALL, captions=True, old=10, updates=2))
+    assert [stage.kind for stage in stages] == ["captions", "bt2", "bt2"]
+    assert stages[2].config.old == 40
+
+
+def test_prototypes_are_means_of_embeddings_as_long_as_they_are(monkeypatch):
+    """Those of an updated model have length sqrt(1 + scale^2); features to match have length 1."""
+    draw, n = np.random.default_rng(0), 40
+    train = {
+        "inputs": np.zeros((n, 28, 28, 1), np.float32),
+        "labels": (np.arange(n) % 10).astype(np.int32),
+    }
+    third = bt2.stages_of(replace(SMALL, updates=2, batch=n))[2]
+    rows = draw.normal(size=(n, 40))
+    rows *= np.sqrt(5) / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = draw.normal(size=(n, 32))
+    given = lambda stage, *rest: rows if stage is third.before else unit
+    monkeypatch.setattr(bt2, "embedded", given)
+    batch = bt2.stream_of(third, SimpleNamespace(train=train), 0, None)(0)
+    means = np.stack([rows[train["labels"] == c].mean(0) for c in range(10)])
+    np.testing.assert_allclose(batch["context"]["prototypes"], means, atol=1e-6)
+    np.testing.assert_allclose(batch["old"], rows[batch["index"]] / np.sqrt(5), atol=1e-6)
 
 
 def test_captions_keep_the_inner_products_of_their_trigrams():

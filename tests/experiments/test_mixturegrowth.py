@@ -16,6 +16,7 @@ from experiments.parts import mixturegrowth_cost as cost
 from experiments.parts import mixturegrowth_images as images
 from experiments.parts import mixturegrowth_learners as learners
 from experiments.parts import mixturegrowth_stages as stages
+from experiments.parts.abstract import abstract, labelled
 from experiments.parts.mixturegrowth_both import both
 from experiments.parts.mixturegrowth_claims import claims
 from experiments.parts.mixturegrowth_networks import multiply_adds, network
@@ -70,6 +71,19 @@ def test_multiply_adds_are_those_that_xla_counts():
     assert counted == pytest.approx(
         2 * multiply_adds("cifar10", 10, 1.0, False, x.shape[1:]), rel=0.1
     )
+
+
+def test_a_member_has_the_share_of_flops_that_xla_counts_in_whole_steps():
+    """In programs for an accelerator, where no convolution is a loop over pictures."""
+    batch, counted = labelled(SMALL.batch, images.shape_of(SMALL)), []
+    for rule in (learners.member_rule(SMALL), learners.wide_rule(SMALL)):
+        made = abstract(rule, learners.phase(SMALL, 0), batch)
+        traced = jax.jit(made.step).trace(made.state, made.batch)
+        lowered = traced.lower(lowering_platforms=("tpu",))
+        counted.append((lowered.cost_analysis() or {})["flops"])
+    share = cost.step_flops(SMALL, True) / cost.step_flops(SMALL, False)
+    assert 0.2 < share < 0.3
+    assert share == pytest.approx(counted[0] / counted[1], rel=0.05)
 
 
 @pytest.mark.parametrize("config", [SMALL, PAPER], ids=["small", "paper"])
@@ -163,6 +177,15 @@ def test_new_blocks_are_mixtures_of_the_set_that_is_assigned_to_them(sets):
     i, o = (size // 2 for size in kernel.shape[-2:])
     np.testing.assert_allclose(kernel[..., i:, :o], mixture(2), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(kernel[..., :i, o:], mixture(3), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("sets", [(0, 1, 0, 1), (0, 1, 1, 0)])
+def test_copied_coefficients_are_those_of_the_member_whose_set_the_block_reads(sets):
+    config = replace(SMOKE, sets=sets, growth="copy", noise=0.0)
+    _, _, start = stages.grown(config, ONE, TWO, 0)
+    rows = start.params["coefficients"]["1/conv1/kernel"]
+    np.testing.assert_array_equal(rows[2:], rows[np.array(sets[2:])])
+    assert np.any(rows[0] != rows[1])
 
 
 def test_k_is_the_number_of_templates_of_a_set():

@@ -83,22 +83,35 @@ def test_bases_are_orthonormal_after_100_updates(chart):
         )
 
 
+@pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_inner_products_are_those_of_a_and_u_and_the_norm_is_constant(sizes):
-    model, params, state = head(sizes, scale=2.0)
+def test_inner_products_are_those_of_a_and_u_and_the_norm_is_constant(sizes, relu):
+    model, params, state = head(sizes, scale=2.0, relu=relu)
     batch = batch_for(sizes["old"], sizes["new"])
     out, _ = model.apply(params, state, batch["inputs"])
     phi, u = np.asarray(out["embedding"], np.float64), np.asarray(out["reference"], np.float64)
     assert phi.shape[1] == sizes["new"] + sizes["extra"]
     params = jax.tree.map(np.asarray, params)
     f = batch["inputs"] @ params["features"]["kernel"] + params["features"]["bias"]
-    f = np.maximum(f, 0)
+    f = np.maximum(f, 0) if relu else f
     v = f @ params["other"]["kernel"] + params["other"]["bias"]
     a = unit(unit(np.asarray(v, np.float64))[:, : sizes["extra"]])
     np.testing.assert_allclose(u, unit(f[:, : sizes["new"]]), atol=1e-5)
     np.testing.assert_allclose(phi @ phi.T, a @ a.T + 4 * u @ u.T, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(phi, axis=1), np.sqrt(1 + 4), atol=1e-4)
     np.testing.assert_allclose(phi[:, : sizes["old"]], out["compatible"], atol=1e-6)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_an_embedding_is_a_layer_of_length_1_rectified_or_not(relu):
+    inputs = batch_for(4, 6)["inputs"]
+    model = compiled(from_linen(EmbeddingHead(6, CLASSES, relu=relu)))
+    params, state = model.init(KEY, inputs)
+    out, _ = model.apply(params, state, inputs)
+    f = inputs @ np.asarray(params["embed"]["kernel"]) + np.asarray(params["embed"]["bias"])
+    wanted = unit(np.maximum(f, 0) if relu else f)
+    np.testing.assert_allclose(out["embedding"], wanted, atol=1e-6)
+    assert np.any(wanted < 0) != relu
 
 
 @pytest.mark.parametrize("which", ["first_basis", "second_basis"])
@@ -207,7 +220,7 @@ def test_the_loss_is_the_sum_of_its_four_parts():
     assert float(loss) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_bct_asks_only_the_old_dimensions_to_be_compatible():
+def test_bct_asks_the_old_dimensions_of_the_unit_embedding_to_be_compatible():
     batch = batch_for(4, 6)
     model = compiled(from_linen(EmbeddingHead(6, CLASSES)))
     params, state = model.init(KEY, batch["inputs"])
@@ -220,7 +233,7 @@ def test_bct_asks_only_the_old_dimensions_to_be_compatible():
         return -np.mean((target * (logits - np.log(np.exp(logits).sum(1, keepdims=True)))).sum(1))
 
     logits = np.asarray(out["logits"], np.float64)
-    old = unit(phi[:, :4]) @ batch["context"]["prototypes"].T
+    old = phi[:, :4] @ batch["context"]["prototypes"].T
     loss, _ = jax.jit(bct_loss(4))(out, batch)
     assert float(loss) == pytest.approx(entropy(logits) + 10 * entropy(old), rel=1e-5)
     alone, _ = jax.jit(embedding_loss())(out, batch)

@@ -251,7 +251,15 @@ def test_modes_give_what_their_names_say():
     np.testing.assert_array_equal(of("zero"), 0)
     np.testing.assert_array_equal(of("none"), spare)
     np.testing.assert_array_equal(of("copy", noise=0.0), rows)
+    swapped = of("copy", noise=0.0, sets=lambda block: (0, 1, 1, 0)[block])
+    np.testing.assert_array_equal(swapped, rows[::-1])
+    # one direction of positive entries for both
+    noise = of("copy", noise=0.3) - rows
+    np.testing.assert_allclose(noise[0], noise[1], atol=1e-6)
+    assert np.all(noise > 0)
+    np.testing.assert_allclose(np.linalg.norm(noise, axis=1), 0.3, rtol=1e-5)
     assert np.all((of("random") >= 0) & (of("random") < 1))
+    np.testing.assert_allclose(of("random", noise=0.5), 0.5 * of("random"), rtol=1e-6)
     np.testing.assert_allclose(of("orthogonal", noise=0.5)[1], 0.5 * of("orthogonal")[1], 1e-6)
 
 
@@ -298,6 +306,17 @@ def test_random_blocks_are_kaimings_beside_an_untouched_diagonal():
     every = np.concatenate(drawn)
     assert abs(every.mean()) < 0.02
     assert every.std() == pytest.approx(1, abs=0.02)
+
+
+def test_in_a_grid_of_three_all_but_the_members_is_drawn():
+    whole = {"conv1": {"kernel": jnp.zeros((3, 3, 6, 9))}, "stem": {"kernel": jnp.zeros((3, 6))}}
+    found = with_random_blocks(whole, KEY, grid=3)
+    np.testing.assert_array_equal(found["stem"]["kernel"], 0)
+    drawn = np.asarray(found["conv1"]["kernel"] != 0).reshape(9, 3, 2, 3, 3)
+    for row in range(3):
+        for column in range(3):
+            a_member = row == column != 1
+            assert np.all(drawn[:, row, :, column] != a_member), (row, column)
 
 
 def test_a_grid_of_three_has_the_members_at_its_ends_and_adds_their_logits():
@@ -433,6 +452,14 @@ def test_a_copied_member_is_near_the_other_in_all_but_its_coefficients():
         (lambda: layout_of((4, 4), (8, 4, 4)), "is not made of blocks"),
         (lambda: grown_coefficients("half", jnp.ones((2, 2)), jnp.ones((2, 2)), KEY), "is none of"),
         (lambda: concatenated(jnp.ones(2), jnp.ones(2), (3,), "a/scale"), "fewer than those"),
+        (
+            lambda: concatenated(jnp.ones((4, 4)), jnp.ones((4, 4)), (8, 8), "a/kernel"),
+            r"a/kernel has no templates, and \(4, 4\)",
+        ),
+        (
+            lambda: with_random_blocks({"a": {"kernel": jnp.ones((4, 5))}}, KEY),
+            r"a/kernel \(4, 5\) is not made of 2 times 2",
+        ),
         (
             lambda: grow(a_member(0)[1:3], a_member(1)[1:3], {"x": jnp.ones(2)}, KEY),
             "the wide network",

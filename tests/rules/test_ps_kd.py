@@ -223,8 +223,11 @@ def test_no_second_copy_of_the_memory_is_made_on_a_tpu():
     assert tpu_memory(step, state, batch) < size / 10
 
 
-def test_a_snapshot_teaches_what_the_end_of_the_last_epoch_says_of_this_view():
-    rule, per_epoch = make(teacher="snapshot", alpha=0.8), N // SIZE
+@pytest.mark.parametrize("examples", [N, N - 2, N - 7])
+def test_a_snapshot_teaches_what_the_end_of_the_last_epoch_says_of_this_view(examples):
+    """Also where an epoch ends within a batch: the next one begins with the batch after it."""
+    rule = make(teacher="snapshot", alpha=0.8, per_epoch=examples)
+    per_epoch = -(-examples // SIZE)
     state, _ = trained(rule, per_epoch)
     batch = STREAM(per_epoch)
     logits = tiny_stack().apply(state.params, {}, batch["inputs"])[0]
