@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.core import from_linen
+from jaxlearn.core import from_linen, microbatch
 from jaxlearn.data.graphs import edges
 from jaxlearn.data.link_split import link_split
 from jaxlearn.data.node_batches import node_batch
@@ -214,6 +214,13 @@ def test_links_are_learnt_with_nothing_above_the_topmost_layer():
     votes, _ = jax.jit(rule.predict)(params, state, batch)
     assert votes.shape == (len(split.train), 2)
     assert float(votes.max()) <= 2 * 8  # a probability per layer and time step
+
+
+@BOTH
+def test_parts_of_a_batch_are_refused_as_each_would_be_a_time_step_of_its_own(rule):
+    params, state = jax.eval_shape(rule.init, KEY, BATCH)
+    with pytest.raises(ValueError, match='n=2 would move the "activity" of the layers on'):
+        jax.eval_shape(microbatch(rule, 2).signal, params, state, BATCH, KEY)
 
 
 def test_wrong_arguments_are_refused():
