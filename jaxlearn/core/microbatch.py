@@ -30,8 +30,8 @@ def microbatch(rule: Rule, n: int) -> Rule:
             raise ValueError("microbatch inside over_time: write microbatch(over_time(rule, T), n)")
         if ACTIVITY in state:
             raise ValueError(
-                f'microbatch with n={n} would move the "activity" of the layers on with every part; '
-                "give a rule with top-down signals its whole batch"
+                f'microbatch with n={n} would move the "activity" of the layers on with every '
+                "part; give a rule with top-down signals its whole batch"
             )
         size = _size(batch, n)
         split = trees.over_examples(lambda leaf: leaf.reshape(n, size, *leaf.shape[1:]), batch)
