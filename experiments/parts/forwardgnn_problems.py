@@ -82,7 +82,7 @@ def optimiser(config: Any, depth: int) -> optax.GradientTransformation:
     return optax.partition(dict.fromkeys(names, clipped), {name: name for name in names})
 
 
-def layer(config: Any, width: int, *, relu: bool = True, **options: int) -> Model:
+def layer(config: Any, width: int, *, relu: bool = True, **options: bool) -> Model:
     """One graph layer as a model."""
     return from_linen(GraphLayer(CONVOLUTIONS[config.convolution](width, **options), relu))
 
@@ -111,7 +111,7 @@ def unchanged(params: Any, state: Any, context: Any) -> Any:
 @cache
 def backprop_stages(config: Any, depth: int, classes: int) -> list[Stage]:
     """The whole network as the only stage: no input norm, no ReLU behind the last layer."""
-    options = {"heads": 1} if config.convolution == "gat" else {}
+    options = {"concat": False} if config.convolution == "gat" else {}
     hidden = [layer(config, config.width) for _ in range(depth - 1)]
     network = stack([*hidden, layer(config, classes, relu=False, **options)])
     return [Stage(prepared(backprop(at_nodes(network), cross_entropy), with_graph), unchanged)]

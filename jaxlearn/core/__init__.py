@@ -3,6 +3,7 @@
 from jaxlearn.core import axis, keys, trees
 from jaxlearn.core.adapters import SequenceVariable, from_functions, from_linen, from_nnx
 from jaxlearn.core.contracts import (
+    ACTIVITY,
     CONTEXT,
     FROZEN,
     MEMORY,
@@ -30,6 +31,7 @@ from jaxlearn.core.stack import stack
 from jaxlearn.core.step import Step, begin, make_state, make_step
 
 __all__ = [
+    "ACTIVITY",
     "CONTEXT",
     "FROZEN",
     "MEMORY",

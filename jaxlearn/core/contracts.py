@@ -12,7 +12,8 @@ State = dict[str, PyTree]
 
 Floating-point leaves of a lasting collection are averaged over the devices at every step, those of
 `"frozen"` and `"memory"` are not: the first never change, and a rule that writes to the second (one
-row per example of the data set, say) gathers what it writes, see `axis.gather`.
+row per example of the data set, say) gathers what it writes, see `axis.gather`. `"activity"` is
+what the layers made of the whole context at the step before: it moves on once per step.
 """
 Batch = dict[str, PyTree]
 """`"inputs"` and usually `"labels"`; every leaf but the context has the examples on axis 0.
@@ -30,6 +31,7 @@ Objective = Callable[[PyTree, Batch], tuple[jax.Array, Metrics]]
 SEQUENCE = "sequence"
 FROZEN = "frozen"
 MEMORY = "memory"
+ACTIVITY = "activity"
 CONTEXT = "context"
 
 

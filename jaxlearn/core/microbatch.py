@@ -4,7 +4,7 @@ import jax
 from jax import lax
 
 from jaxlearn.core import trees
-from jaxlearn.core.contracts import CONTEXT, SEQUENCE, Batch, Key, Params, Rule, State
+from jaxlearn.core.contracts import ACTIVITY, CONTEXT, SEQUENCE, Batch, Key, Params, Rule, State
 
 
 def microbatch(rule: Rule, n: int) -> Rule:
@@ -15,8 +15,9 @@ def microbatch(rule: Rule, n: int) -> Rule:
     every part.
 
     Raises:
-        ValueError: when `n < 1`, the batch does not divide by `n`, or a sequence is under way (put
-            `microbatch` outside of `over_time`).
+        ValueError: when `n < 1`, the batch does not divide by `n`, a sequence is under way (put
+            `microbatch` outside of `over_time`), or the rule has an `"activity"`, which must not
+            move on between the parts.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, found {n}")
@@ -27,6 +28,11 @@ def microbatch(rule: Rule, n: int) -> Rule:
     def signal(params: Params, state: State, batch: Batch, key: Key):
         if SEQUENCE in state:
             raise ValueError("microbatch inside over_time: write microbatch(over_time(rule, T), n)")
+        if ACTIVITY in state:
+            raise ValueError(
+                f'microbatch with n={n} would move the "activity" of the layers on with every '
+                "part; give a rule with top-down signals its whole batch"
+            )
         size = _size(batch, n)
         split = trees.over_examples(lambda leaf: leaf.reshape(n, size, *leaf.shape[1:]), batch)
         context = {CONTEXT: split.pop(CONTEXT)} if CONTEXT in split else {}

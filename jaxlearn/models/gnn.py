@@ -214,21 +214,23 @@ class GAT(linen.Module):
     """Attention over the neighbours and the node itself, `heads` times side by side.
 
     Per head `h_i = x_i W`, `a_ij = softmax over j of LeakyReLU(s . h_j + t . h_i)` with slope 0.2,
-    and `y_i = sum_j a_ij h_j`; the heads are concatenated and a bias is added. Velickovic et al.,
-    "Graph attention networks", ICLR 2018, equations 1 to 5.
+    and `y_i = sum_j a_ij h_j`; the heads are concatenated and a bias is added. Without `concat`
+    every head has the whole width and their mean takes the place of the concatenation, as in a
+    last layer. Velickovic et al., "Graph attention networks", ICLR 2018, equations 1 to 6.
     """
 
     width: int
     heads: int = 4
+    concat: bool = True
 
     @linen.compact
     def __call__(self, x: Nodes) -> Nodes:
         """Map rows `[nodes, features]` to `[nodes, width]`."""
-        size, rest = divmod(self.width, self.heads)
+        size, rest = divmod(self.width, self.heads) if self.concat else (self.width, 0)
         if rest:
             raise ValueError(f"width {self.width} is no multiple of the {self.heads} heads")
         glorot = initializers.glorot_uniform()
-        kernel = self.param("kernel", glorot, (_features(x), self.width))
+        kernel = self.param("kernel", glorot, (_features(x), self.heads * size))
         source = self.param("source", glorot, (self.heads, size))
         target = self.param("target", glorot, (self.heads, size))
         bias = self.param("bias", initializers.zeros, (self.width,))
@@ -242,7 +244,8 @@ class GAT(linen.Module):
         gathered = [
             spmm(x.matrix._replace(values=weights[:, k]), h[:, k]) for k in range(h.shape[1])
         ]
-        y = jnp.concatenate(gathered, -1).reshape(-1, *passes, self.width)
+        y = jnp.concatenate(gathered, -1).reshape(-1, *passes, self.heads, size)
+        y = y.reshape(*y.shape[:-2], self.width) if self.concat else y.mean(-2)
         return x._replace(rows=y + bias)
 
     @staticmethod

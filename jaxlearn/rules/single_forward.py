@@ -82,7 +82,8 @@ def single_forward(
     Args:
         blocks: the layers; each maps all rows, examples and virtual ones, to new rows.
         prototypes: `virtual_nodes()` for graphs, `virtual_examples(K)` for plain data.
-        temperature: of the local losses; predictions are made at 1.
+        temperature: of the local losses; predictions are made at 1, where the authors' code, whose
+            published runs all have temperature 1, divides them too.
 
     Raises:
         ValueError: when the temperature is not positive.

@@ -14,13 +14,24 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlearn.core import CONTEXT, Batch, Key, Metrics, Model, Params, PyTree, Rule, State, trees
+from jaxlearn.core import (
+    ACTIVITY,
+    CONTEXT,
+    Batch,
+    Key,
+    Metrics,
+    Model,
+    Params,
+    PyTree,
+    Rule,
+    State,
+    trees,
+)
 from jaxlearn.models.gnn import Nodes, Rows, beside, nodes_of, row_norm
 from jaxlearn.objectives import LayerTask
 
-ACTIVITY = "activity"
-"""The collection of states: `"0"` to `"L-1"`, what each layer made in the step before."""
 States = dict[str, jax.Array]
+"""The collection `"activity"`: `"0"` to `"L-1"`, what each layer made in the step before."""
 Visit = Callable[[int, Nodes], jax.Array]
 
 

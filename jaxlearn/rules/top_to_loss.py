@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlearn.core import Batch, Key, Model, Params, PyTree, Rule, State, trees
+from jaxlearn.core import ACTIVITY, Batch, Key, Model, Params, PyTree, Rule, State, trees
 from jaxlearn.models.gnn import Nodes, nodes_of, norm_nodes, row_norm
 from jaxlearn.objectives import LayerTask
-from jaxlearn.rules.top_down import ACTIVITY, States, without_activity
+from jaxlearn.rules.top_down import States, without_activity
 
 
 def top_to_loss(

@@ -38,7 +38,8 @@ def shrink_gradients(gamma_g: float, gamma_b: float | None = None) -> optax.Grad
     `w <- w - gamma * eta * v`, where `v` is the optimizer's direction. Put it after the whole
     optimizer: the rate then scales momentum and weight decay too, as parameter groups do. 0 keeps
     the parameters bit by bit (a conventional network), 1 is plain training. The rates are kept in
-    the state, so one compiled step serves all of them, and a schedule may change them there.
+    the state, so one compiled step serves all of them, and a schedule may change them there. What
+    is trained in the place of a quadratic parameter, such as low-rank factors, has its rate.
 
     The released code trains with eta = 0.1 and gamma = 1e-4 (QResNet) or 1e-2 (with ReZero); its
     compact script has gamma = 0 and trains a conventional network as it is.
@@ -83,6 +84,9 @@ def shrink(params: Params, strength: PerGroup, kind: str = "scale") -> Params:
 
     Note that `b_g` shrinks towards 1: towards 0 it would extinguish the signal.
 
+    Raises:
+        ValueError: when a quadratic parameter is not in the tree itself, but its factors are.
+
     Example:
         >>> found = shrink({"bias_g": jnp.array([3.0])}, PerGroup(0.5, 0.5))
         >>> found["bias_g"].tolist()
@@ -91,7 +95,7 @@ def shrink(params: Params, strength: PerGroup, kind: str = "scale") -> Params:
     operator = _operator(kind)
 
     def one(s: jax.Array, path: str, w: jax.Array) -> jax.Array:
-        anchor = jnp.asarray(anchor_of(path), w.dtype)
+        anchor = _anchor(path, w)
         return anchor + operator(w - anchor, jnp.asarray(s, w.dtype))
 
     return _on_quadratic(one, _arrays(strength), params)
@@ -142,6 +146,9 @@ def shrink_weights(
 def quadratic_penalty(params: Params, l1: PerGroup, l2: PerGroup) -> jax.Array:
     """`sum over groups of l1 sum |d| + l2 / 2 sum d^2`, with d as in `shrink`.
 
+    Raises:
+        ValueError: as `shrink`.
+
     Example:
         >>> params = {"bias_g": jnp.array([3.0]), "kernel_b": jnp.array([-2.0])}
         >>> float(quadratic_penalty(params, PerGroup(1, 0), PerGroup(0, 0.5)))  # |3 - 1| + 4 / 4
@@ -151,7 +158,7 @@ def quadratic_penalty(params: Params, l1: PerGroup, l2: PerGroup) -> jax.Array:
     for keys, w in jax.tree.leaves_with_path(params):
         path = trees.path(keys)
         if (group := group_of(path)) in GROUPS:
-            d = w - jnp.asarray(anchor_of(path), w.dtype)
+            d = w - _anchor(path, w)
             first, second = getattr(l1, group), getattr(l2, group)
             total += first * jnp.sum(jnp.abs(d)) + second / 2 * jnp.sum(d * d)
     return total
@@ -199,6 +206,16 @@ def _on_quadratic(
         return fn(getattr(values, group), path, leaf) if group in GROUPS else leaf
 
     return jax.tree.map_with_path(one, tree)
+
+
+def _anchor(path: str, w: jax.Array) -> jax.Array:
+    parameter = path.rpartition("/")[2]
+    if group_of(parameter) not in GROUPS:
+        raise ValueError(
+            f"{path} is not a quadratic parameter but a part of one, and to shrink it says nothing "
+            "about the whole; use shrink_gradients with such a parametrization"
+        )
+    return jnp.asarray(anchor_of(path), w.dtype)
 
 
 def _operator(kind: str) -> Callable[[jax.Array, jax.Array], jax.Array]:

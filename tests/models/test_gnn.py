@@ -47,16 +47,19 @@ def sage(a, x, p):
     return means @ p["neighbours"] + p["bias"] + x @ p["own"]
 
 
-def gat(a, x, p):
+def heads_of_gat(a, x, p, size):
     a, out = a + np.eye(N), []
     for head in range(4):
-        size = WIDTH // 4
         h = x @ p["kernel"][:, head * size : (head + 1) * size]
         scores = (h @ p["target"][head])[:, None] + (h @ p["source"][head])[None]
         scores = np.where(scores > 0, scores, 0.2 * scores)
         powers = np.exp(scores) * a
         out.append(powers / powers.sum(1, keepdims=True) @ h)
-    return np.concatenate(out, 1) + p["bias"]
+    return out
+
+
+def gat(a, x, p):
+    return np.concatenate(heads_of_gat(a, x, p, WIDTH // 4), 1) + p["bias"]
 
 
 ORACLES = {"gcn": gcn, "sage": sage, "gat": gat}
@@ -134,6 +137,21 @@ def test_reading_at_nodes_gives_their_rows():
     found, _ = reader.apply(params, state, inputs)
     rows = np.asarray(compiled(model).apply(params, state, x)[0].rows)
     np.testing.assert_array_equal(found, rows[np.asarray(batch["inputs"])])
+
+
+@pytest.mark.parametrize("passes", [(), (2,)])
+def test_attention_without_concatenation_is_the_mean_over_heads_of_the_whole_width(passes):
+    rng, x = np.random.default_rng(7), nodes("gat")
+    rows = rng.normal(size=(N, *passes, F)).astype(np.float32)
+    model = from_linen(gnn.GAT(7, concat=False))  # four heads do not share 7
+    params, _ = variables(model, x)
+    assert (params["kernel"].shape, params["bias"].shape) == ((F, 4 * 7), (7,))
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params) | {"bias": rng.random(7)}
+    found = jax.jit(model.apply)(params | {"bias": wide["bias"]}, {}, x._replace(rows=rows))[0].rows
+    for number in np.ndindex(passes):
+        place = (slice(None), *number)
+        heads = heads_of_gat(adjacency(), rows[place].astype(np.float64), wide, 7)
+        np.testing.assert_allclose(found[place], np.mean(heads, 0) + wide["bias"], atol=2e-6)
 
 
 def test_attention_refuses_a_width_that_heads_cannot_share():

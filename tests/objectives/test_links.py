@@ -63,10 +63,3 @@ def test_ranking_averages_to_the_area_under_the_curve():
         shares = ranking(jnp.asarray(scores, jnp.float32))
         assert shares.shape == (50,)
         np.testing.assert_allclose(shares.mean(), area(scores), atol=1e-6)
-
-
-def test_identity_9_rescaling_one_layer_leaves_the_area_alone_only_without_others():
-    one, other = RNG.uniform(size=(2, 80, 2)) ** [1, 2]
-    bent = one**5  # monotone
-    assert area(bent) == area(one)
-    assert area(bent + other) != area(one + other)

@@ -5,14 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from jaxlearn.core import Rule, from_linen
 from jaxlearn.data.graphs import edges
+from jaxlearn.data.link_split import link_split
 from jaxlearn.data.node_batches import node_batch
 from jaxlearn.data.planted_graph import planted_graph
 from jaxlearn.data.virtual_nodes import augment_with_virtual_nodes
 from jaxlearn.models.gnn import GCN, GraphLayer, gcn_matrix
-from jaxlearn.procedures.layerwise import Stage, layerwise, predict
+from jaxlearn.models.layers.sparse import to_dense
+from jaxlearn.objectives import LayerTask, link_cross_entropy
+from jaxlearn.procedures.layerwise import Stage, Trained, layerwise, predict
+from jaxlearn.rules.graph_layer import graph_layer
 from jaxlearn.rules.single_forward import graph_stage, single_forward, virtual_nodes
 
 NODES, CLASSES = 24, 3
@@ -61,6 +66,44 @@ def test_prediction_is_that_of_the_joint_rule_with_the_same_weights():
     score = float(np.mean(correct(want, validation)))
     history = [row["validation/score"] for row in trained[1].history if "validation/score" in row]
     np.testing.assert_allclose(max(history), score, atol=1e-6)
+
+
+def link_stage(power: int = 1) -> Stage:
+    """A layer for links; its votes are raised to a power, which leaves their order alone."""
+    task = link_cross_entropy()
+    bent = LayerTask(task.objective, lambda x, batch: task.vote(x, batch) ** power)
+    return Stage(*graph_layer(block(), bent))
+
+
+def test_identity_9_the_votes_of_layers_on_links_are_added_up():
+    graph = planted_graph(NODES, CLASSES, 12)
+    split = link_split(graph, 0)
+    context = {"features": graph.features, "matrix": gcn_matrix(*split.known, NODES)}
+    batch = {"inputs": split.train, "context": context}
+    stages, trained, given = [link_stage()] * 2, [], batch
+    for number, stage in enumerate(stages):
+        params, state = jax.jit(stage.rule.init)(jax.random.key(number), given)
+        # far from the start, where all votes are near 1/2
+        params = jax.tree.map(lambda w: 3 * w, params)
+        trained.append(Trained(params, state, [], 0))
+        given = given | {"context": stage.advance(params, state, given["context"])}
+    rows, votes = np.asarray(graph.features, np.float64), []
+    matrix = np.asarray(jax.jit(to_dense)(context["matrix"]), np.float64)
+    for layer in trained:
+        own = layer.params["0"]["convolution"]
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = np.maximum(matrix @ rows @ np.asarray(own["kernel"], np.float64) + own["bias"], 0)
+        ends = rows[split.train]
+        votes.append(1 / (1 + np.exp(-(ends[:, :, 0] * ends[:, :, 1]).sum(-1))))
+    np.testing.assert_allclose(predict(stages, trained, batch), votes[0] + votes[1], atol=1e-5)
+
+    def area(*powers: int) -> float:
+        bent = [link_stage(power) for power in powers]
+        scores = np.asarray(predict(bent, trained[: len(powers)], batch))
+        return roc_auc_score(np.broadcast_to([1, 0], scores.shape).ravel(), scores.ravel())
+
+    assert area(8) == area(1)
+    assert area(8, 1) != area(1, 1)
 
 
 @pytest.mark.slow

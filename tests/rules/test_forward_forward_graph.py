@@ -17,7 +17,7 @@ from jaxlearn.data.label_passes import (
 )
 from jaxlearn.data.node_batches import node_batch
 from jaxlearn.data.planted_graph import planted_graph
-from jaxlearn.models.gnn import GCN, GraphLayer, gcn_matrix
+from jaxlearn.models.gnn import CONVOLUTIONS, GCN, MATRICES, GraphLayer, Nodes, gcn_matrix, row_norm
 from jaxlearn.models.layers.sparse import from_dense, to_dense
 from jaxlearn.procedures.layerwise import Stage, predict
 from jaxlearn.procedures.layerwise import Trained as Layer
@@ -36,16 +36,17 @@ VIRTUAL = np.random.default_rng(0).normal(size=(CLASSES, 12)).astype(np.float32)
 LEARNING = training_passes(GRAPH.labels, TRAIN, CLASSES, seed=0)
 JUDGING = judging_passes(GRAPH.labels, TRAIN, JUDGED, CLASSES)
 BLOCK = from_linen(GraphLayer(GCN(WIDTH)))
-KINDS = {"labels": label_appending(BLOCK), "virtual nodes": virtual_node_passes(BLOCK)}
+MAKERS = {"labels": label_appending, "virtual nodes": virtual_node_passes}
+KINDS = {kind: make(BLOCK) for kind, make in MAKERS.items()}
 dense = jax.jit(to_dense)
 every = pytest.mark.parametrize("kind", KINDS)
 
 
-def context(kind: str, passes, *, one_way: bool = False):
+def context(kind: str, passes, *, convolution: str = "gcn", one_way: bool = False):
     if kind == "labels":
-        return appended_context(GRAPH, passes, "gcn", store=from_dense)
+        return appended_context(GRAPH, passes, convolution, store=from_dense)
     options = {"judging": passes is JUDGING, "one_way": one_way}
-    return virtual_context(GRAPH, passes, "gcn", VIRTUAL, **options)
+    return virtual_context(GRAPH, passes, convolution, VIRTUAL, **options)
 
 
 def batch(kind: str, passes, **options):
@@ -98,6 +99,41 @@ def test_loss_is_that_of_the_passes_one_by_one(kind):
     grads, _, metrics = jax.jit(rule.signal)(second, {}, above, jax.random.key(0))
     np.testing.assert_allclose(metrics["loss"], losses[0] + np.mean(losses[1:]), rtol=1e-4)
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
+
+
+def one_pass(kind: str, number: int, convolution: str):
+    """(features, matrix) of one training pass as a graph of its own."""
+    if kind == "labels":
+        labels = appended_labels(LEARNING, NODES, CLASSES)[:, number]
+        rows = np.concatenate([GRAPH.features, labels], 1)
+        return rows, MATRICES[convolution](*edges(GRAPH), NODES)
+    ends = pass_edges(GRAPH, LEARNING, number)
+    rows = np.concatenate([GRAPH.features, VIRTUAL])
+    return rows, MATRICES[convolution](*ends, NODES + CLASSES)
+
+
+@pytest.mark.parametrize("convolution", ["sage", "gat"])
+@every
+def test_with_other_convolutions_too_the_loss_is_that_of_the_passes_one_by_one(kind, convolution):
+    block = from_linen(GraphLayer(CONVOLUTIONS[convolution](WIDTH)))
+    rule, advance = MAKERS[kind](block)
+    below = batch(kind, LEARNING, convolution=convolution)
+    first, _ = jax.jit(rule.init)(jax.random.key(1), below)
+    above = below | {"context": jax.jit(advance)(first, {}, below["context"])}
+    second, _ = jax.jit(rule.init)(jax.random.key(2), above)
+    alone = jax.jit(lambda p, rows, matrix: block.apply(p, {}, Nodes(row_norm(rows), matrix))[0])
+    shown = [one_pass(kind, number, convolution) for number in range(CLASSES)]
+    rows = [alone(first["0"], x, matrix).rows for x, matrix in shown]
+    losses = []
+    for number, (_, matrix) in enumerate(shown):
+        x = rows[0] if kind == "virtual nodes" else rows[number]
+        margin = (alone(second["0"], x, matrix).rows[TRAIN] ** 2).sum(1) - 2
+        losses.append(np.log1p(np.exp(-margin if number == 0 else margin)).mean())
+    signal = jax.jit(rule.signal)
+    grads, _, metrics = signal(second, {}, above, jax.random.key(0))
+    np.testing.assert_allclose(metrics["loss"], losses[0] + np.mean(losses[1:]), rtol=1e-4)
+    lower = jax.tree.map(lambda w, g: w - 1e-2 * g, second, grads)
+    assert signal(lower, {}, above, jax.random.key(0))[2]["loss"] < metrics["loss"]
 
 
 @every

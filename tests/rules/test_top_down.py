@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.core import from_linen
+from jaxlearn.core import from_linen, microbatch
 from jaxlearn.data.graphs import edges
 from jaxlearn.data.link_split import link_split
 from jaxlearn.data.node_batches import node_batch
 from jaxlearn.data.planted_graph import planted_graph
 from jaxlearn.data.virtual_nodes import augment_with_virtual_nodes
-from jaxlearn.models.gnn import GCN, GraphLayer, Nodes, gcn_matrix
+from jaxlearn.models.gnn import CONVOLUTIONS, GCN, MATRICES, GraphLayer, Nodes
 from jaxlearn.objectives import link_cross_entropy
 from jaxlearn.rules.single_forward import prototype_task, single_forward, virtual_nodes
 from jaxlearn.rules.top_down import labels_above, top_to_input
@@ -26,12 +26,12 @@ def layers(depth: int = DEPTH, width: int = WIDTH):
     return [from_linen(GraphLayer(GCN(width))) for _ in range(depth)]
 
 
-def nodes_batch(ids=TRAIN):
+def nodes_batch(ids=TRAIN, convolution="gcn"):
     graph = planted_graph(NODES, CLASSES, 12)
     whole = augment_with_virtual_nodes(graph, TRAIN, KEY)
     context = {
         "features": jnp.asarray(whole.features),
-        "matrix": gcn_matrix(*edges(whole), NODES + CLASSES),
+        "matrix": MATRICES[convolution](*edges(whole), NODES + CLASSES),
         "virtual": np.arange(NODES, NODES + CLASSES),
         "top": labels_above(jnp.asarray(graph.labels), TRAIN, CLASSES),
     }
@@ -200,10 +200,33 @@ def test_top_to_loss_predicts_from_a_pass_upwards(unnormalised):
     np.testing.assert_allclose(rule.predict(params, state, BATCH)[0], want, atol=1e-5)
 
 
+@pytest.mark.parametrize("convolution", ["sage", "gat"])
+@pytest.mark.parametrize("make", [top_to_input, top_to_loss])
+def test_other_convolutions_learn_with_top_down_signals(make, convolution):
+    layer = from_linen(GraphLayer(CONVOLUTIONS[convolution](WIDTH)))
+    rule, batch = make([layer] * 2, TASK), nodes_batch(convolution=convolution)
+    params, state = jax.jit(rule.init)(KEY, batch)
+    signal, losses = jax.jit(rule.signal), []
+    for number in range(20):
+        grads, after, metrics = signal(params, state, batch, KEY)
+        if number == 0:
+            above = state["activity"]["1"]
+            rows = seen(FEATURES, above) if make is top_to_input else norm(FEATURES)
+            alone = Nodes(rows, batch["context"]["matrix"])
+            want = layer.apply(params["0"], {}, alone)[0].rows
+            want = want if make is top_to_input else norm(want)
+            np.testing.assert_allclose(after["activity"]["0"], want, atol=1e-5)
+        params, state = jax.tree.map(lambda w, g: w - 0.1 * g, params, grads), after
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < losses[0]
+    votes, _ = jax.jit(rule.predict)(params, state, batch)
+    assert bool(jnp.isfinite(votes).all())
+
+
 def test_links_are_learnt_with_nothing_above_the_topmost_layer():
     graph = planted_graph(NODES, CLASSES, 12)
     split = link_split(graph, 0)
-    context = {"features": graph.features, "matrix": gcn_matrix(*split.known, NODES)}
+    context = {"features": graph.features, "matrix": MATRICES["gcn"](*split.known, NODES)}
     batch = {"inputs": split.train, "context": context}
     rule = top_to_input(layers(2), link_cross_entropy())
     params, state = rule.init(KEY, batch)
@@ -214,6 +237,13 @@ def test_links_are_learnt_with_nothing_above_the_topmost_layer():
     votes, _ = jax.jit(rule.predict)(params, state, batch)
     assert votes.shape == (len(split.train), 2)
     assert float(votes.max()) <= 2 * 8  # a probability per layer and time step
+
+
+@BOTH
+def test_parts_of_a_batch_are_refused_as_each_would_be_a_time_step_of_its_own(rule):
+    params, state = jax.eval_shape(rule.init, KEY, BATCH)
+    with pytest.raises(ValueError, match='n=2 would move the "activity" of the layers'):
+        jax.eval_shape(microbatch(rule, 2).signal, params, state, BATCH, KEY)
 
 
 def test_wrong_arguments_are_refused():

@@ -8,11 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlearn.core import make_state, make_step, trees
+from jaxlearn.core import make_state, make_step, reparametrize, trees
 from jaxlearn.models.layers.quadratic import group_of
 from jaxlearn.models.quadratic_mlp import quadratic_mlp
 from jaxlearn.models.tiny import tiny_batch
 from jaxlearn.objectives import cross_entropy
+from jaxlearn.parametrizations import lora
 from jaxlearn.rules import backprop
 from jaxlearn.transforms.relinear import (
     PerGroup,
@@ -113,6 +114,24 @@ def test_rate_0_holds_against_a_gradient_that_is_not_finite():
     for name, updated in updates.items():
         expected = 0 if group_of(name) == "g" else jnp.nan
         np.testing.assert_array_equal(updated, jnp.full_like(updated, expected))
+
+
+def test_low_rank_factors_have_the_rate_of_their_parameter():
+    rule = reparametrize(backprop(quadratic_mlp((6, 6), 3), cross_entropy), lora(2))
+    moved = []
+    for rate in (0.0, 0.5):
+        tx = optax.chain(optax.sgd(LR), shrink_gradients(rate))
+        state = make_state(rule, tx, KEY, tiny_batch())
+        after, _ = jax.jit(make_step(rule, tx))(state, tiny_batch())
+        moved.append(jax.tree.map(lambda new, old: new - old, after.params, state.params))
+    still, half = (leaves(change, "gb") for change in moved)
+    assert len(still) == 2 * 2 * 2  # two layers, W_g and W_b, two factors
+    assert not any(np.any(change) for change in still.values())
+    assert any(np.any(change) for change in half.values())
+    full = leaves(moved[0], ("r", "other"))
+    assert any(np.any(change) for change in full.values())
+    with pytest.raises(ValueError, match="kernel_b/a is not a quadratic parameter but a part of"):
+        shrink_weights(0.5).update(moved[1], PerGroup(0.5, 0.5), moved[1])
 
 
 @pytest.mark.parametrize("kind", ["scale", "clip", "soft"])

@@ -194,12 +194,17 @@ def _parameters(layer: linen.Module, shape: tuple[int, ...], form: str, start: s
 def group_of(path: str) -> str:
     """The parameter group of a leaf by its path: `"g"` and `"b"` are the quadratic ones.
 
+    Leaves below a parameter, such as the factors of its low-rank difference, are of its group.
+
     Example:
-        >>> [group_of(p) for p in ("0/kernel_r", "0/bias_g", "0/bias_b", "1/Dense_0/kernel")]
+        >>> [group_of(p) for p in ("0/kernel_r", "0/bias_g", "0/kernel_b/a", "1/Dense_0/kernel")]
         ['r', 'g', 'b', 'other']
     """
-    name, _, branch = path.rpartition("/")[2].rpartition("_")
-    return branch if name in ("kernel", "bias") and branch in ("r", "g", "b") else "other"
+    for part in reversed(path.split("/")):
+        name, _, branch = part.rpartition("_")
+        if name in ("kernel", "bias") and branch in ("r", "g", "b"):
+            return branch
+    return "other"
 
 
 def anchor_of(path: str) -> float:

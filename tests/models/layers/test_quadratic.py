@@ -175,8 +175,9 @@ def test_r_and_g_are_one_product():
 def test_groups_and_anchors_are_read_off_the_paths():
     paths = ("kernel_r", "3/conv1/bias_r", "a/kernel_g", "bias_g", "kernel_b", "0/x/bias_b")
     assert [group_of(path) for path in paths] == ["r", "r", "g", "g", "b", "b"]
-    for other in ("0/Dense_0/kernel", "b", "scale_b", "kernel_rg", "kernel_g/extra", "alpha"):
+    for other in ("0/Dense_0/kernel", "b", "scale_b", "kernel_rg", "kernel_rg/b", "alpha"):
         assert group_of(other) == "other"
+    assert [group_of(path) for path in ("0/kernel_g/a", "kernel_b/b", "kernel_r/b")] == [*"gbr"]
     assert [anchor_of(path) for path in paths] == [0, 0, 0, 1, 0, 0]
 
 
