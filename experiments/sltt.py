@@ -222,9 +222,11 @@ PUBLISHED = {
 
 
 def rows(config: Config) -> list[Row]:
-    """The compared methods; `small` goes on with other neurons, losses and sounds."""
+    """The compared methods; then other neurons and losses, and in `small` sounds."""
     table = compared(config)
-    return table + varied(config) if config == PRESETS["small"] else table
+    if config in (PRESETS["smoke"], PRESETS["small"]):
+        table += varied(config)
+    return table + sounds(config) if config == PRESETS["small"] else table
 
 
 def compared(config: Config) -> list[Row]:
@@ -244,15 +246,20 @@ def compared(config: Config) -> list[Row]:
 
 
 def varied(config: Config) -> list[Row]:
-    """A truncated gradient, other surrogates and losses, and sounds, whose frames differ."""
+    """A truncated gradient, other surrogates and losses."""
     config = replace(config, lengths=(config.T,))
-    table = [
+    return [
         Row("BPTT through 2 steps", replace(config, method="truncated")),
         Row("SLTT, rectangle", replace(config, surrogate="rectangle")),
         Row("SLTT, sigmoid", replace(config, surrogate="sigmoid")),
         Row("SLTT, cross-entropy alone", replace(config, mse_share=0.0)),
         Row("SLTT, squares to the label", replace(config, mse_target="one-hot")),
     ]
+
+
+def sounds(config: Config) -> list[Row]:
+    """Spoken digits, whose frames differ, at a strong and a weak leak."""
+    table = []
     for tau in (1.1, 2.0):
         sound = replace(
             config,

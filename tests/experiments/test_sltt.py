@@ -89,22 +89,30 @@ def test_what_does_not_fit_is_refused(options, words):
         replace(sltt.PRESETS["small"], **options)
 
 
-def step_shapes(config, size=2):
-    """The step from shapes alone, as memory is measured."""
+def program_of(config, size=2):
+    """The step and its first state from shapes alone, as memory is measured."""
     shape, dtype = sltt.input_of(config)
-    made = sltt.abstract_program(config, labelled(size, shape, dtype))
-    state, metrics = jax.eval_shape(made.step, made.state, made.batch)
-    assert jax.tree.structure(state) == jax.tree.structure(made.state)
-    return metrics["loss"].shape
+    return sltt.abstract_program(config, labelled(size, shape, dtype))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", sltt.PRESETS)
-def test_every_row_has_a_step_at_every_length(preset):
+def test_every_row_has_a_step_and_a_state_at_every_length(preset):
     for row in sltt.rows(sltt.PRESETS[preset]):
-        found = [step_shapes(own) for own in [row.config, *sltt.at_lengths(row.config)]]
-        assert found == [()] * len(found), row.name
-        assert len(found) > 1
+        lengths = sltt.at_lengths(row.config)
+        assert [program_of(own).state.step.shape for own in lengths] == [()] * len(lengths)
+        assert lengths, row.name
+        made = program_of(row.config)
+        state, metrics = jax.eval_shape(made.step, made.state, made.batch)
+        assert jax.tree.structure(state) == jax.tree.structure(made.state)
+        assert metrics["loss"].shape == ()
+
+
+def test_smoke_has_every_surrogate_and_loss():
+    configs = [row.config for row in sltt.rows(SMOKE)]
+    assert {config.surrogate for config in configs} == {"triangle", "rectangle", "sigmoid"}
+    losses = {(config.mse_share, config.mse_target) for config in configs}
+    assert losses == {(0.05, "ones"), (0.0, "ones"), (0.05, "one-hot")}
 
 
 def test_examples_are_cut_to_the_length_that_is_measured():
