@@ -292,7 +292,7 @@ def images_of(config: Config) -> Any:
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
     """Train one seed and score its last epoch on the test images, in percent.
 
-    Raises ValueError for ImageNet, whose files have no reader here.
+    Raises ValueError for ImageNet, whose steps are compiled only.
     """
     own, settings = images_of(config).protocol(config), asdict(config)
     accuracy = auglocal.train_rule(rule_of(config), own, seed, run, config.host, settings)

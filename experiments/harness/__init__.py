@@ -36,11 +36,11 @@ keys may be added, none removed. A number that is not finite is written as null.
 
 `compile --json`, also `results/<slug>/compile.json` (bytes and FLOPs are per device; another
 topology than v5e:16x16 is kept as `compile-v5p-4x8x8.json`). `"bytes"` are those that the step
-reads and writes, `"collective_bytes"` those that the collectives leave; `"model"` is there when so
-many devices share one copy of the state:
+reads and writes, `"collective_bytes"` those that the collectives leave, `"kernels"` the calls of
+Pallas kernels in the program; `"model"` is there when so many devices share one copy of the state:
 
     {"slug", "preset", "topology", "devices", "temp_bytes", "argument_bytes", "flops", "bytes",
-     "collectives": {"all-reduce": 1, "all-gather": 0, …}, "collective_bytes": {…}}
+     "collectives": {"all-reduce": 1, "all-gather": 0, …}, "collective_bytes": {…}, "kernels"}
 
 `bench --json`, also under its slug in `results/bench.json` (on a GPU `bench-gpu.json`, so that
 neither replaces the other); the last three keys of a row are there where a peer is installed, and

@@ -154,7 +154,7 @@ def print_metrics(title: str, metrics: Mapping[str, Any]) -> None:
 def compile_grid(found: Mapping[str, Any]) -> list[list[str]]:
     """Return header and rows of text of what the compiler promises per device."""
     lines = [["per device", "figure"]]
-    names = ("temp_bytes", "argument_bytes", "flops", "bytes")
+    names = ("temp_bytes", "argument_bytes", "flops", "bytes", "kernels")
     lines += [[name, number(found[name])] for name in names if name in found]
     lines += [[name, number(count)] for name, count in found["collectives"].items()]
     sizes = found.get("collective_bytes", {})

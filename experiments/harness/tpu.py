@@ -81,7 +81,10 @@ def _check_divides(batch: Mapping[str, Any], devices: int) -> None:
 
 
 def figures(compiled: Any) -> dict[str, Any]:
-    """Return memory, FLOPs, bytes moved and collectives of a compiled program, per device."""
+    """Return memory, FLOPs, bytes moved, collectives and kernels of a compiled program, per device.
+
+    Kernels are calls of code that was written for the chip, each counted once in a loop.
+    """
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
     text = _text(compiled)
     return {
@@ -91,6 +94,7 @@ def figures(compiled: Any) -> dict[str, Any]:
         "bytes": float(costs.get("bytes accessed", 0.0)),
         "collectives": collectives.count(text),
         "collective_bytes": collectives.sizes(text),
+        "kernels": text.count('custom_call_target="tpu_custom_call"'),
     }
 
 

@@ -14,14 +14,13 @@ import optax
 from experiments.harness import Program
 from jaxlearn.core import Model, Rule, make_state, make_step, prepared
 from jaxlearn.data.augment import augment, random_flip
+from jaxlearn.data.imagenet import MEAN, STD
 from jaxlearn.models.cifar_resnet import classifier
 from jaxlearn.models.heads.infopro_imagenet import imagenet_infopro_head
 from jaxlearn.models.imagenet_resnet import imagenet_resnet
 from jaxlearn.transforms.schedules import blended_cosine
 
 CLASSES, EXAMPLES = 1000, 1_281_167
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's channels, images scaled to [0, 1]."""
 
 
 def network(config: Any) -> tuple[list[Model], Model]:
@@ -48,14 +47,14 @@ def over_images(rule: Rule, config: Any) -> Rule:
 
 
 def protocol(config: Any) -> NoReturn:
-    """How to train on data that are read here: there are none.
+    """How to train on data that are read here: nothing is.
 
     Raises:
         ValueError: always, with what can be done instead.
     """
     raise ValueError(
-        "ImageNet has no reader here; `compile man --preset imagenet` compiles the step, and "
-        "`rule_of` gives the rule for batches of your own"
+        "ImageNet is not trained on here; `compile man --preset imagenet` compiles the step, "
+        "and `rule_of` gives the rule for batches of your own"
     )
 
 

@@ -18,13 +18,15 @@ def claims(measured: Measured) -> list[Claim]:
     longest = names[-1].removeprefix("temp_mb_")
     times = [measured.mean(row, "time_vs_sltt") for row in ("SLTT", "SLTT-2", "SLTT-1")]
     cosine = measured.mean("SLTT", "cosine")
-    everywhere = ("smoke", "small", "paper")
+    full = ("small", "paper", "cifar100")
+    everywhere = ("smoke", *full)
     return [
         Claim(
             "as-accurate-as-bptt",
             "SLTT's mean accuracy is no more than 2 points below BPTT's",
             gap >= -2,
             f"{gap:+.2f}: {measured.show('SLTT', 'accuracy')}, {measured.show('BPTT', 'accuracy')}",
+            presets=full,
         ),
         Claim(
             "memory-flat-in-T",
@@ -49,12 +51,14 @@ def claims(measured: Measured) -> list[Claim]:
             "a step of SLTT-2 takes less time than SLTT's, one of SLTT-1 less than SLTT-2's",
             times[0] > times[1] > times[2],
             f"{times[0]:.2f}, {times[1]:.2f}, {times[2]:.2f} of SLTT's step",
+            presets=full,
         ),
         Claim(
             "gradients-agree",
             "the mean cosine between SLTT's gradient and BPTT's is above 0.95",
             cosine > 0.95,
             f"{cosine:.4f}",
+            presets=full,
         ),
         *_sounds(measured),
     ]

@@ -32,3 +32,12 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     "delta spikes": _DELTA,
     "delta spikes, no delays": _DELTA | {"method": "none"},
 }
+SPARSE: dict[tuple[float, Method], str] = {
+    (1.0, "learned"): "all synapses, learned delays",
+    (1.0, "fixed"): "all synapses, fixed random delays",
+    (1.0, "none"): "all synapses, no delays",
+    (0.1, "learned"): "a tenth, learned delays",
+    (0.1, "fixed"): "a tenth, fixed random delays",
+    (0.1, "none"): "a tenth, no delays",
+}
+"""Rows by density of the synapses and method."""

@@ -1,10 +1,21 @@
 """One large batch as several small ones."""
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxlearn.core import trees
-from jaxlearn.core.contracts import ACTIVITY, CONTEXT, SEQUENCE, Batch, Key, Params, Rule, State
+from jaxlearn.core.contracts import (
+    ACTIVITY,
+    CONTEXT,
+    MEMORY,
+    SEQUENCE,
+    Batch,
+    Key,
+    Params,
+    Rule,
+    State,
+)
 
 
 def microbatch(rule: Rule, n: int) -> Rule:
@@ -12,7 +23,7 @@ def microbatch(rule: Rule, n: int) -> Rule:
 
     Parts follow each other in a scan, so only one part's activations exist at a time. All parts get
     the same key: what a rule draws for the whole batch stays one draw. Lasting state moves on with
-    every part.
+    every part, its whole numbers outside of `"memory"` once per batch: they count training steps.
 
     Raises:
         ValueError: when `n < 1`, the batch does not divide by `n`, a sequence is under way (put
@@ -38,14 +49,23 @@ def microbatch(rule: Rule, n: int) -> Rule:
         context = {CONTEXT: split.pop(CONTEXT)} if CONTEXT in split else {}
 
         def body(carry, small):
-            state, total = carry
-            grads, state, metrics = rule.signal(params, state, small | context, key)
-            return (trees.lasting(state), trees.add(total, grads)), metrics
+            now, total = carry
+            grads, new, metrics = rule.signal(params, _counting(state, now), small | context, key)
+            return (trees.lasting(new), trees.add(total, grads)), metrics
 
         (state, total), metrics = lax.scan(body, (state, trees.zeros_like(params)), split)
         return trees.scale(1 / n, total), state, jax.tree.map(lambda m: m.mean(0), metrics)
 
     return Rule(init, signal, rule.predict)
+
+
+def _counting(start: State, now: State) -> State:
+    """The state of now with the step counts of the start."""
+    older = lambda a, b: a if jnp.issubdtype(jnp.result_type(a), jnp.integer) else b
+    return {
+        name: value if name == MEMORY else jax.tree.map(older, start[name], value)
+        for name, value in now.items()
+    }
 
 
 def _size(batch: Batch, n: int) -> int:

@@ -9,6 +9,11 @@ from jaxlearn.data.dataset import Dataset, assemble, unit_floats
 from jaxlearn.data.errors import CorruptData, parsing
 from jaxlearn.data.source import DataFile, find, local
 
+MEAN = (129.3 / 255, 124.1 / 255, 112.4 / 255)
+"""Mean of each channel of the training images scaled to [0, 1]."""
+STD = (68.2 / 255, 65.4 / 255, 70.4 / 255)
+"""Standard deviation of each channel, likewise."""
+
 _HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _MEMBERS = ("train.bin", "test.bin", "fine_label_names.txt")
 ARCHIVE = DataFile(

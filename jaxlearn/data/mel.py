@@ -24,23 +24,32 @@ def mel_bank(mels: int, n_fft: int, rate: int, low: float, high: float) -> np.nd
 
 
 def log_mel(
-    waves: np.ndarray, *, frames: int, mels: int, n_fft: int, hop: int, rate: int
+    waves: np.ndarray,
+    *,
+    frames: int,
+    mels: int,
+    n_fft: int,
+    hop: int,
+    rate: int,
+    low: float = 0.0,
+    decibels: bool = False,
 ) -> np.ndarray:
     """Waves [N, samples] in [-1, 1] to float32 [N, frames, mels].
 
     Frame t covers the samples `t * hop ... t * hop + n_fft - 1` (zeros beyond the end, and waves
     are cut where the last frame ends), weighted by a periodic Hann window w:
-    `log(1e-6 + sum_f |FFT(w x_t)(f)|^2 bank(f, mel))`, with `mel_bank` from 0 to `rate / 2`.
+    `log(1e-6 + p)` with `p = sum_f |FFT(w x_t)(f)|^2 bank(f, mel)`, or as decibels
+    `10 log10(max(1e-10, p))`; the `mel_bank` goes from `low` to `rate / 2`.
     """
     length = (frames - 1) * hop + n_fft
     fitted = np.zeros((len(waves), length))
     width = min(length, waves.shape[1])
     fitted[:, :width] = waves[:, :width]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-    bank = mel_bank(mels, n_fft, rate, 0.0, rate / 2)
+    bank = mel_bank(mels, n_fft, rate, low, rate / 2)
     pieces = np.lib.stride_tricks.sliding_window_view(fitted, n_fft, axis=1)[:, ::hop]
     result = np.empty((len(waves), frames, mels), np.float32)
     for i, piece in enumerate(pieces):  # one clip at a time: the spectra of all would be large
-        power = np.abs(np.fft.rfft(piece * window)) ** 2
-        result[i] = np.log(1e-6 + power @ bank)
+        power = np.abs(np.fft.rfft(piece * window)) ** 2 @ bank
+        result[i] = 10 * np.log10(np.maximum(1e-10, power)) if decibels else np.log(1e-6 + power)
     return result

@@ -13,6 +13,7 @@ from jaxlearn.data.digits import digits
 from jaxlearn.data.event_cameras import cifar10_dvs, dvs_gesture, n_mnist
 from jaxlearn.data.fashion_mnist import fashion_mnist, mnist
 from jaxlearn.data.graphs import amazon_photo, cora_ml
+from jaxlearn.data.imagenet import imagenet
 from jaxlearn.data.movie_reviews import movie_reviews
 from jaxlearn.data.plain_text import enwik8, tiny_shakespeare
 from jaxlearn.data.planetoid import planetoid
@@ -37,6 +38,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "dvs_gesture": dvs_gesture,
     "enwik8": enwik8,
     "fashion_mnist": fashion_mnist,
+    "imagenet": imagenet,
     "mnist": mnist,
     "movie_reviews": movie_reviews,
     "n_mnist": n_mnist,

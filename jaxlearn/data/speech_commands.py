@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,8 @@ def speech_commands(
     *,
     frames: int = 100,
     mels: int = 40,
+    low: float = 0.0,
+    decibels: bool = False,
     standardize: bool = True,
     train: int | None = None,
     validation: int | None = None,
@@ -46,11 +49,12 @@ def speech_commands(
 ) -> Dataset:
     """Log-mel frames float32 [N, frames, mels] of words of a second, brought to 8 kHz.
 
-    Windows of 256 samples every 80, which are 10 ms (see `mel.log_mel`). The folder as it is
-    published comes first: a folder of WAV files per word, 35 of them, with validation and test as
-    `validation_list.txt` and `testing_list.txt` say. Without it, `speech-commands-360/wav.tar.xz`
-    is read: 360 clips of the published test set in its 12 classes; every third of the speakers, in
-    the order of their names, is test there, the others are training, and there is no validation.
+    Windows of 256 samples every 80, which are 10 ms, in bands from `low` Hz on, as natural
+    logarithms or decibels (see `mel.log_mel`). The folder as it is published comes first: a folder
+    of WAV files per word, 35 of them, with validation and test as `validation_list.txt` and
+    `testing_list.txt` say. Without it, `speech-commands-360/wav.tar.xz` is read: 360 clips of the
+    published test set in its 12 classes; every third of the speakers, in the order of their names,
+    is test there, the others are training, and there is no validation.
 
     `train`, `validation` and `test` cut the parts to prefixes with the classes in proportion;
     `standardize` is by the mean and the standard deviation of each band over the training part.
@@ -62,11 +66,12 @@ def speech_commands(
     """
     if frames < 1 or mels < 1:
         raise ValueError(f"frames={frames}, mels={mels}; both have to be at least 1")
+    form = {"frames": frames, "mels": mels, "low": low, "decibels": decibels}
     folder, subset = local(FOLDER), local(SUBSET)
     if folder is not None:
-        clips, source = _published(folder, frames, mels), "the published folder"
+        clips, source = _published(folder, form), "the published folder"
     elif subset is not None:
-        clips, source = _subset(subset, frames, mels), "clips of the test set"
+        clips, source = _subset(subset, form), "clips of the test set"
     else:
         raise MissingData(missing_line(FOLDER))
     classes = tuple(sorted({word for _, word, _ in clips}))
@@ -90,7 +95,7 @@ def speech_commands(
     return standardized(dataset) if standardize else dataset
 
 
-def _published(folder: Path, frames: int, mels: int) -> Clips:
+def _published(folder: Path, form: dict[str, Any]) -> Clips:
     names = sorted(
         f"{path.parent.name}/{path.name}"
         for path in folder.glob("*/*.wav")
@@ -112,17 +117,17 @@ def _published(folder: Path, frames: int, mels: int) -> Clips:
             with parsing(name):
                 yield name, (folder / name).read_bytes()
 
-    return [(part_of[name], name.split("/")[0], x) for name, x in _frames(read(), frames, mels)]
+    return [(part_of[name], name.split("/")[0], x) for name, x in _frames(read(), form)]
 
 
-def _subset(archive: Path, frames: int, mels: int) -> Clips:
+def _subset(archive: Path, form: dict[str, Any]) -> Clips:
     files = read_tar(archive, lambda name: name.endswith(".wav"))
     names = {name: _word_and_speaker(name) for name in sorted(files)}
     speakers = sorted({speaker for _, speaker in names.values()})
     held = set(speakers[2::3])
     return [
         ("test" if names[name][1] in held else "train", names[name][0], x)
-        for name, x in _frames(((name, files[name]) for name in names), frames, mels)
+        for name, x in _frames(((name, files[name]) for name in names), form)
     ]
 
 
@@ -136,12 +141,12 @@ def _word_and_speaker(name: str) -> tuple[str, str]:
 
 
 def _frames(
-    files: Iterable[tuple[str, bytes]], frames: int, mels: int
+    files: Iterable[tuple[str, bytes]], form: dict[str, Any]
 ) -> Iterable[tuple[str, np.ndarray]]:
     """Clips one at a time, padded or cut to a second: the waves of all would be large."""
     for name, data in files:
         wave = np.zeros(RATE)
         samples = parse_wav(data, name, RATE)[:RATE]
         wave[: len(samples)] = samples
-        form = {"frames": frames, "mels": mels, "n_fft": 256, "hop": 80, "rate": RATE // 2}
-        yield name, log_mel(halved(wave)[None], **form)[0]
+        windows = {"n_fft": 256, "hop": 80, "rate": RATE // 2}
+        yield name, log_mel(halved(wave)[None], **windows, **form)[0]

@@ -125,7 +125,7 @@ def from_nir(
     """The layers of a NIR graph and their parameters, for `stack(map(from_linen, layers))`.
 
     What `to_nir` wrote comes back as it was, surrogates included. Neurons from elsewhere get the
-    default surrogate.
+    default surrogate; what scales their input (`r`, `w_in`) goes into the weights before them.
 
     Args:
         graph: a `nir.NIRGraph` that is a chain from its input to its output.
@@ -141,13 +141,16 @@ def from_nir(
     place = Place(_channels_last(_chain(graph)[0][1].output_type["output"]))
     for name, node in _chain(graph)[1:-1]:
         try:
-            layer, own = _layer(node, place, clock)
+            layer, own, gain = _layer(node, place, clock)
             _, place = _node(layer, own, place, clock)
+            if gain != 1:
+                before = _linear_before(layers, gain)
+                params[before] = {name: gain * value for name, value in params[before].items()}
         except ValueError as error:
             raise ValueError(f"NIR node {name!r}: {error}") from None
-        params[str(len(layers))] = jax.tree.map(jnp.float32, own)
+        params[str(len(layers))] = own
         layers.append(layer)
-    return layers, params
+    return layers, jax.tree.map(jnp.float32, params)
 
 
 def package() -> Any:
@@ -317,7 +320,9 @@ def _check(neuron: Neuron, reset: str) -> None:
 
 def _chain(graph: Any) -> list[tuple[str, Any]]:
     """Names and nodes from the input to the output, one after the other."""
-    (name,) = graph.inputs or (None,)
+    if len(graph.inputs) != 1:
+        raise ValueError(f"a chain has one input, found {len(graph.inputs)}")
+    (name,) = graph.inputs
     found = []
     while name is not None:
         found.append((name, graph.nodes[name]))
@@ -336,15 +341,28 @@ def _chain(graph: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def _layer(node: Any, place: Place, clock: Clock) -> tuple[linen.Module, Params]:
+def _linear_before(layers: Sequence[linen.Module], gain: float) -> str:
+    """The name of the layer whose weights can take a factor of what comes next."""
+    for i, layer in reversed(list(enumerate(layers))):
+        if isinstance(layer, (linen.Dense, Conv)):
+            return str(i)
+        if not isinstance(layer, Flatten):
+            break
+    raise ValueError(
+        f"scales the input by {gain:g}, and no linear node comes before it to take the factor"
+    )
+
+
+def _layer(node: Any, place: Place, clock: Clock) -> tuple[linen.Module, Params, float]:
+    """The layer of a node, its parameters, and the factor that its input lacks."""
     kind = type(node).__name__
     if kind not in READERS:
         raise ValueError(f"{kind} has no counterpart; there are {', '.join(READERS)}")
-    layer, params = READERS[kind](node, place, clock)
+    layer, params, gain = READERS[kind](node, place, clock)
     layer = _as_noted(layer, params, node, place, clock)
     # NIR's convolutions always have a bias
     unused = () if getattr(layer, "bias", True) else ("bias",)
-    return layer, {name: value for name, value in params.items() if name not in unused}
+    return layer, {name: value for name, value in params.items() if name not in unused}, gain
 
 
 def _read_linear(node: Any, place: Place, clock: Clock):
@@ -354,7 +372,7 @@ def _read_linear(node: Any, place: Place, clock: Clock):
     kernel = np.empty_like(weight.T)
     kernel[_order(place.image, weight.shape[1])] = weight.T
     bias = {"bias": np.asarray(node.bias)} if hasattr(node, "bias") else {}
-    return linen.Dense(weight.shape[0], use_bias=bool(bias)), {"kernel": kernel} | bias
+    return linen.Dense(weight.shape[0], use_bias=bool(bias)), {"kernel": kernel} | bias, 1.0
 
 
 def _read_conv(node: Any, place: Place, clock: Clock):
@@ -373,45 +391,46 @@ def _read_conv(node: Any, place: Place, clock: Clock):
     if dilation != (1, 1) or node.groups != 1:
         raise ValueError(f"Conv2d with dilation {dilation}, groups {node.groups}: expected 1")
     kernel = np.asarray(node.weight).transpose(2, 3, 1, 0)
-    return Conv(out, height, stride[0]), {"kernel": kernel, "bias": np.asarray(node.bias)}
+    return Conv(out, height, stride[0]), {"kernel": kernel, "bias": np.asarray(node.bias)}, 1.0
 
 
 def _read_flatten(node: Any, place: Place, clock: Clock):
     if node.start_dim != 0 or node.end_dim not in (-1, len(place.shape) - 1):
         raise ValueError(f"Flatten from {node.start_dim} to {node.end_dim}: expected all axes")
-    return Flatten(), {}
+    return Flatten(), {}, 1.0
 
 
 def _read_lif(node: Any, place: Place, clock: Clock):
     decay = clock.decay(_one(node, "tau"))
-    return Lif(_neuron(node, decay, _one(node, "r") * (1 - decay))), {}
+    neuron, gain = _neuron(node, decay, _one(node, "r") * (1 - decay))
+    return Lif(neuron), {}, gain
 
 
 def _read_if(node: Any, place: Place, clock: Clock):
-    return Lif(_neuron(node, 1.0, _one(node, "r") * clock.dt)), {}
+    neuron, gain = _neuron(node, 1.0, _one(node, "r") * clock.dt)
+    return Lif(neuron), {}, gain
 
 
 def _read_cuba(node: Any, place: Place, clock: Clock):
     alpha, decay = (clock.decay(_one(node, name)) for name in ("tau_syn", "tau_mem"))
-    _unscaled("w_in", _one(node, "w_in") * (1 - alpha))
-    return CurrentLif(_neuron(node, decay, _one(node, "r") * (1 - decay)), alpha), {}
+    neuron, gain = _neuron(node, decay, _one(node, "r") * (1 - decay))
+    # the current is linear in the input, so that both factors can come before it
+    return CurrentLif(neuron, alpha), {}, gain * _rounded(_one(node, "w_in") * (1 - alpha))
 
 
 def _read_li(node: Any, place: Place, clock: Clock):
     decay = clock.decay(_one(node, "tau"))
     if _one(node, "v_leak"):
         raise ValueError(f"v_leak={_one(node, 'v_leak'):g}, expected 0 in a leaky integrator")
-    _unscaled("r", _one(node, "r") * (1 - decay))
-    return LeakyIntegrator(decay), {}
+    return LeakyIntegrator(decay), {}, _rounded(_one(node, "r") * (1 - decay))
 
 
 def _read_i(node: Any, place: Place, clock: Clock):
-    _unscaled("r", _one(node, "r") * clock.dt)
-    return LeakyIntegrator(1.0), {}
+    return LeakyIntegrator(1.0), {}, _rounded(_one(node, "r") * clock.dt)
 
 
 def _read_threshold(node: Any, place: Place, clock: Clock):
-    return Heaviside(Neuron(threshold=_one(node, "threshold"), strict=True)), {}
+    return Heaviside(Neuron(threshold=_one(node, "threshold"), strict=True)), {}, 1.0
 
 
 READERS = {
@@ -437,29 +456,31 @@ def _one(node: Any, name: str) -> float:
     return float(values[0])
 
 
-def _unscaled(name: str, gain: float) -> None:
-    if not math.isclose(gain, 1, rel_tol=1e-5):
-        raise ValueError(f"{name} scales the input by {gain:g}; move the factor into the weights")
+def _rounded(gain: float) -> float:
+    """A gain, 1 where it is that but for rounding: `to_nir` divides by what is multiplied here."""
+    return 1.0 if math.isclose(gain, 1, rel_tol=1e-5) else gain
 
 
-def _neuron(node: Any, decay: float, gain: float) -> Neuron:
-    """A strict neuron with a hard reset, from the levels of a node and the gain of its input."""
+def _neuron(node: Any, decay: float, gain: float) -> tuple[Neuron, float]:
+    """A strict neuron with a hard reset from the levels of a node, and what its input lacks.
+
+    A gain of `1 - decay` is an option of the neuron.
+    """
     v_reset = _one(node, "v_reset")
     if decay < 1 and _one(node, "v_leak") != v_reset:
         raise ValueError(
             f"v_leak={_one(node, 'v_leak'):g} is not v_reset={v_reset:g}, as it has to be here"
         )
-    scaled = decay < 1 and math.isclose(gain, 1 - decay, rel_tol=1e-5)
-    if not scaled:
-        _unscaled("r", gain)
-    return Neuron(
+    scaled = 0 < decay < 1 and math.isclose(gain, 1 - decay, rel_tol=1e-5)
+    neuron = Neuron(
         decay=decay,
         threshold=_one(node, "v_threshold"),
         reset="hard",
         v_reset=v_reset,
-        input_decay=scaled and decay > 0,
+        input_decay=scaled,
         strict=True,
     )
+    return neuron, 1.0 if scaled else _rounded(gain)
 
 
 # what NIR has no field for: options of training, and all digits of a decay

@@ -9,6 +9,7 @@ import pytest
 from jaxlearn.core import (
     FROZEN,
     Parametrization,
+    from_linen,
     make_state,
     make_step,
     microbatch,
@@ -17,6 +18,7 @@ from jaxlearn.core import (
     reparametrize,
     route,
 )
+from jaxlearn.models.layers.delays import DelayedLinear
 from jaxlearn.models.tiny import tiny_batch, tiny_blocks, tiny_head, tiny_stack
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.parametrizations import freeze, identity, lora
@@ -55,6 +57,20 @@ def test_microbatches_share_the_context_and_split_the_weights():
     few = {k: v if k == "context" else v[:8] for k, v in batch.items() if k != "weight"}
     expected = rule.signal(params, state, few, KEY)[0]
     close(compiled(microbatch(rule, 4)).signal(params, state, batch, KEY)[0], expected, atol=1e-6)
+
+
+def test_microbatches_are_one_step_of_what_counts_steps():
+    layer = from_linen(DelayedLinear(3, 5, sigma=lambda step: 2.0 - step))
+    draw = np.random.default_rng(0).normal(size=(8, 6, 4))
+    batch = {"inputs": jnp.asarray(draw, jnp.float32), "labels": jnp.arange(8) % 3}
+    rule = backprop(layer, lambda y, batch: cross_entropy(y.sum(1), batch))
+    params, state = rule.init(KEY, batch)
+    for _ in range(2):  # in the second step sigma is that of its first part in all parts
+        whole = jax.jit(rule.signal)(params, state, batch, KEY)
+        parts = jax.jit(microbatch(rule, 4).signal)(params, state, batch, KEY)
+        close(parts, whole, atol=1e-6)
+        state = parts[1]
+    assert int(state["delays"]["step"]) == 2
 
 
 @pytest.mark.parametrize(

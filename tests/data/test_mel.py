@@ -31,6 +31,16 @@ def test_frames_equal_the_definition_by_sums():
         assert np.allclose(ours[0, t], expected, atol=1e-5)
 
 
+def test_decibels_are_ten_bels_of_the_power_and_bands_can_start_higher():
+    wave = np.random.default_rng(0).normal(size=(1, 256))
+    form = {"frames": 2, "mels": 4, "n_fft": 256, "hop": 256, "rate": 8000}
+    found = log_mel(wave, **form, low=50.0, decibels=True)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(256) / 256)
+    power = np.abs(np.fft.rfft(wave[0] * window)) ** 2 @ mel_bank(4, 256, 8000, 50.0, 4000.0)
+    np.testing.assert_allclose(10 ** (found[0, 0] / 10), power, rtol=1e-4)
+    np.testing.assert_allclose(found[0, 1], -100)  # silence
+
+
 def test_a_tone_lights_the_band_around_it():
     time = np.arange(8000) / 8000
     centres = mel_bank(40, 256, 8000, 0.0, 4000.0).argmax(0) * 8000 / 256

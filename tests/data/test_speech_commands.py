@@ -59,6 +59,18 @@ def test_frames_are_those_of_the_tone_at_8_khz(root):
     np.testing.assert_allclose(x.mean((0, 1)), 0, atol=1e-4)
 
 
+def test_frames_can_be_decibels_of_higher_bands(root):
+    published(root)
+    raw = load("speech_commands", **SMALL, standardize=False)
+    found = load("speech_commands", **SMALL, standardize=False, decibels=True).train["inputs"]
+    loud = raw.train["inputs"] > 0  # far above the floor of both
+    expected = raw.train["inputs"][loud] * 10 / np.log(10)
+    np.testing.assert_allclose(found[loud], expected, atol=1e-3)
+    higher = load("speech_commands", **SMALL, standardize=False, low=1000.0).train
+    left = higher["labels"] == 0  # 500 Hz: below the lowest band
+    assert higher["inputs"][left].max() < raw.train["inputs"][left].max() - 5
+
+
 def test_the_subset_is_divided_by_speakers(root):
     clips = {
         f"{word}/{prefix}{who}_nohash_{take}.wav": tone(pitch)

@@ -38,6 +38,7 @@ COMPILE = {
     "bytes": NUMBER,
     "collectives": dict.fromkeys(COLLECTIVES, int),
     "collective_bytes": dict.fromkeys(COLLECTIVES, int),
+    "kernels": int,
 }
 SCALING = {
     "name": str,

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from experiments.harness import collectives, tpu
+from experiments.harness import collectives, discover, tpu
 from experiments.harness.experiment import Program
 from tests.devices import run_on
 
@@ -108,6 +109,31 @@ def test_figures_count_flops_and_arguments():
     assert found["flops"] == pytest.approx(2 * 16 * 64 * 32, rel=0.1)
     assert found["bytes"] >= found["argument_bytes"]
     assert set((found["collectives"] | found["collective_bytes"]).values()) == {0}
+    assert found["kernels"] == 0
+
+
+def test_kernels_of_the_chip_are_counted():
+    call = 'custom-call(%p), custom_call_target="{}", backend_config=""'.format
+    text = "\n".join(
+        f"%{i} = f32[8]{{0}} {call(n)}" for i, n in enumerate(("tpu_custom_call",) * 2)
+    )
+    text += "\n" + f"%r = f32[8]{{0}} {call('TopK')}"
+    memory = SimpleNamespace(temp_size_in_bytes=1, argument_size_in_bytes=2)
+    compiled = SimpleNamespace(
+        memory_analysis=lambda: memory, cost_analysis=dict, as_text=lambda: text
+    )
+    assert tpu.figures(compiled)["kernels"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", ["snn-delays", "spikegpt"])
+def test_steps_of_the_paper_have_kernels_inside_on_a_tpu(slug):
+    made = discover.load(slug)
+    program = made.program(made.presets["paper"])
+    traced = jax.jit(program.step).trace(program.state, program.batch)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+    # forward and backward
+    assert text.count("@tpu_custom_call") >= 2
 
 
 @pytest.mark.slow

@@ -75,6 +75,7 @@ def test_report_shows_bench_and_compile(harness):
         "bytes": 5e9,
         "collectives": {"all-reduce": 7},
         "collective_bytes": {"all-reduce": 250_000_000},
+        "kernels": 42,
     }
     larger = compiled | {"topology": "v5p:4x8x8", "model": 4, "temp_bytes": 5678}
     row = {"name": "ours", "step_ms": 5.5, "temp_bytes": 1, "flops": 2.0, "ratio_to_backprop": 0.75}
@@ -90,7 +91,7 @@ def test_report_shows_bench_and_compile(harness):
     assert harness("report")[0] == 0
     assert "step time and memory on 1 × G" in (harness.results / "index.html").read_text()
     cells = Page((harness.results / "index.html").read_text()).cells
-    for figure in ("0.25", "1234", "5678", "99", "1e+15", "7", "ours", "5.5", "0.75"):
+    for figure in ("0.25", "1234", "5678", "99", "1e+15", "7", "42", "ours", "5.5", "0.75"):
         assert figure in cells
     # half a gigabyte over 200 GB/s beside 1e15 operations at 197e12 a second
     talk, work = 2 * 0.25 / 200, 1000 / 197

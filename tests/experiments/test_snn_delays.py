@@ -9,6 +9,8 @@ import optax
 import pytest
 
 from experiments import snn_delays
+from experiments.harness import Measured
+from experiments.parts.snn_delays_rows import SPARSE
 from jaxlearn.core import make_state, make_step, stack
 from jaxlearn.transforms.sparsity import masks
 
@@ -53,6 +55,50 @@ def test_every_variant_changes_the_preset_by_something():
     options = ("bump", "neuron", "filtered", "density", "pruned", "threshold", "augment", "widths")
     for option in options:
         assert len({getattr(row.config, option) for row in rows}) > 1, option
+
+
+def test_few_synapses_have_the_three_methods_beside_all_of_them():
+    rows = snn_delays.rows(PRESETS["sparse"])
+    seen = [(row.config.density, row.config.method) for row in rows]
+    assert seen == [(d, m) for d in (1.0, 0.1) for m in ("learned", "fixed", "none")]
+
+
+def test_claims_of_few_synapses_fail_on_figures_against_them():
+    def failing(**accuracy):
+        values = {"learned": 50.0, "fixed": 40.0, "none": 30.0} | accuracy
+        rows = {SPARSE[0.1, name]: {"accuracy": [value]} for name, value in values.items()}
+        whole = {"learned": 80.0, "fixed": 75.0, "none": 70.0}
+        rows |= {SPARSE[1.0, name]: {"accuracy": [value]} for name, value in whole.items()}
+        claims = snn_delays.claims(Measured(rows, preset="sparse"))
+        return {claim.id for claim in claims if not claim.holds}
+
+    order, gap = "order-with-few-synapses", "delays-matter-more-with-few-synapses"
+    assert failing() == set()
+    assert failing(fixed=51.0) == {order}
+    assert failing(none=45.0) == {order, gap}
+
+
+def test_delays_at_the_ends_are_counted_among_live_synapses():
+    position = jnp.array([-2.0, -1.6, -1.4, 0.0, 1.6, 2.0])
+    params = {"0": {"position": position, "kernel": jnp.array([1.0, 1, 1, 1, 1, 0])}}
+    assert snn_delays.at_the_ends(params, 5) == pytest.approx(3 / 5)
+    assert snn_delays.moved(params, jax.tree.map(lambda leaf: leaf + 0.5, params)) == 0.5
+
+
+def test_speech_commands_are_decibels_from_50_hz_and_heidelberg_digits_are_not_cut(monkeypatch):
+    asked = {}
+
+    def load(name, **options):
+        asked[name] = options
+        raise ValueError("enough")
+
+    monkeypatch.setattr(snn_delays, "load", load)
+    for preset in ("paper", "paper-ssc", "paper-commands"):
+        with pytest.raises(ValueError, match="enough"):
+            snn_delays.data_of(PRESETS[preset])
+    assert (asked["shd"]["frames"], asked["ssc"]["frames"]) == (140, 100)
+    wanted = {"low": 50.0, "decibels": True, "standardize": False, "frames": 100, "mels": 140}
+    assert asked["speech_commands"] == wanted | {"train": None, "test": None}
 
 
 def test_smoke_turns_on_what_it_can_at_once():

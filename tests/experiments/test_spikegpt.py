@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import spikegpt
 from experiments.harness import Measured
-from jaxlearn.core import make_state, stack
+from jaxlearn.core import Model, TrainState, make_state, stack
 
 SMOKE, SMALL = (spikegpt.EXPERIMENT.presets[name] for name in ("smoke", "small"))
 
@@ -43,6 +44,28 @@ def test_firing_counts_what_blocks_add():
         assert found["additions"] == pytest.approx(found["products"] * expected / 100, abs=1e-3)
     C = config.width
     assert found["products"] * 1e3 == 13 * C**2 * 2 + 65 * C
+
+
+def running_sum(params, state, x, **_):
+    """Logits of the sum of all tokens so far, modulo 11: nothing but memory."""
+    past = state["sequence"] if "sequence" in state else jnp.zeros(len(x), jnp.int32)
+    sums = past[:, None] + jnp.cumsum(x, 1)
+    return jax.nn.one_hot(sums % 11, 11), {"sequence": sums[:, -1]}
+
+
+def test_what_is_written_from_memory_is_what_rereading_writes():
+    tokens = np.random.default_rng(0).integers(0, 11, (3, 8)).astype(np.int32)
+    state = TrainState(jnp.int32(0), {}, {}, (), jax.random.key(0))
+    assert spikegpt.rewritten(Model(None, running_sum), state, tokens) == 100
+    forgets = Model(None, lambda params, state, x, **_: running_sum(params, {}, x))
+    assert spikegpt.rewritten(forgets, state, tokens) < 50
+
+
+def test_smoke_takes_every_way_through_the_blocks():
+    configs = [row.config for row in spikegpt.rows(SMOKE)]
+    assert {"ffn-pre", "spiking-ffn"} <= {config.model for config in configs}
+    assert {config.init for config in configs} == {"rwkv", "torch"}
+    assert SMOKE.layers == 2
 
 
 def replace_neuron(config, threshold):
@@ -108,6 +131,11 @@ def test_claims_of_sentences_fail_on_figures_against_them(accuracy, failing):
         ({"model": "gpt"}, "model='gpt' is none of"),
         ({"layers": 0}, "have to be at least 1"),
         ({"dataset": "text_file"}, "needs a path"),
+        ({"rate": 0.0}, r"rate=0\.0"),
+        ({"dropout": 1.5}, r"dropout=1\.5"),
+        ({"test": 0}, "test=0; both have to be at least 1"),
+        ({"train": -1}, "train=-1"),
+        ({"dataset": "sst2", "model": "bigram"}, "counts a text; sst2 is sentences"),
     ],
 )
 def test_config_refuses_what_cannot_run(change, text):

@@ -163,6 +163,64 @@ def test_a_graph_from_elsewhere_runs_as_its_equations():
     np.testing.assert_array_equal(run(layers, params, jnp.float32(x)), simulated(graph, x))
 
 
+def from_elsewhere(*names):
+    """Nodes of five neurons with the levels of another library, whose input is scaled."""
+    fill = lambda value: np.full(5, value)
+    levels = {"v_threshold": fill(0.1), "v_reset": fill(0.0)}
+    made = {
+        "if": nir.IF(r=fill(40.0), **levels),
+        "cuba": nir.CubaLIF(
+            tau_syn=fill(0.004), tau_mem=fill(0.01), r=fill(1.5), v_leak=fill(0.0), **levels
+        ),
+        "lif": nir.LIF(tau=fill(0.01), r=fill(3.0), v_leak=fill(0.0), **levels),
+        "li": nir.LI(tau=fill(0.01), r=fill(1.0), v_leak=fill(0.0)),
+        "i": nir.I(r=fill(2.0)),
+    }
+    return [made[name] for name in names]
+
+
+@pytest.mark.parametrize("method", ["euler", "exact"])
+@pytest.mark.parametrize("name", ["if", "cuba", "lif", "li", "i"])
+def test_what_scales_the_input_goes_into_the_weights_before(name, method):
+    rng = np.random.default_rng(0)
+    if name in ("if", "i") and method == "exact":
+        pytest.skip("has no time constant")
+    first = nir.Affine(rng.normal(size=(5, 7)), rng.normal(size=5))
+    second = nir.Linear(rng.normal(size=(5, 5)))
+    graph = nir.NIRGraph.from_list(first, *from_elsewhere(name), second, *from_elsewhere("li"))
+    x = rng.normal(size=(T, 6, 7))
+    ours = run(*from_nir(graph, dt=DT, method=method), jnp.float32(x))
+    np.testing.assert_allclose(ours, simulated(graph, x, method), rtol=1e-4, atol=1e-6)
+    assert np.ptp(ours) > 0
+
+
+def test_a_gain_behind_a_flattened_convolution_goes_into_its_weights():
+    rng = np.random.default_rng(0)
+    pads = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1}
+    conv = nir.Conv2d((4, 4), rng.normal(size=(3, 2, 3, 3)), bias=rng.normal(size=3), **pads)
+    flat = nir.Flatten({"input": np.array([3, 4, 4])}, start_dim=0, end_dim=-1)
+    fill = lambda value: np.full(48, value)
+    graph = nir.NIRGraph.from_list(conv, flat, nir.IF(r=fill(50.0), v_threshold=fill(0.1)))
+    x = rng.normal(size=(T, 3, 2, 4, 4))
+    layers, params = from_nir(graph, dt=DT)
+    ours = run(layers, params, jnp.float32(np.moveaxis(x, 2, -1)))
+    theirs = simulated(graph, x).reshape(T, 3, 3, 4, 4)
+    np.testing.assert_array_equal(ours.reshape(T, 3, 4, 4, 3), np.moveaxis(theirs, 2, -1))
+    assert 0 < ours.mean() < 1
+
+
+def test_a_gain_between_neurons_and_a_second_input_are_refused():
+    first = nir.Linear(np.eye(5))
+    graph = nir.NIRGraph.from_list(first, *from_elsewhere("lif", "li"))
+    with pytest.raises(ValueError, match=r"'li': scales the input by 0\.1, and no linear node"):
+        from_nir(graph, dt=DT)
+    graph = with_lif()
+    graph.nodes["other"] = nir.Input({"input": np.array([3])})
+    graph.edges += [("other", "lif")]
+    with pytest.raises(ValueError, match="a chain has one input, found 2"):
+        from_nir(graph, dt=DT)
+
+
 def test_blocks_and_learned_leaks_are_taken_apart():
     layers = [SpikingDense(9, replace(HARD, decay=0.3), layer=ParametricLif)]
     params = built(layers, (7,))
@@ -198,7 +256,7 @@ def with_lif(**changes):
     ("graph", "text"),
     [
         (lambda: with_lif(tau=[0.01, 0.02, 0.03]), "'lif': tau differs between neurons"),
-        (lambda: with_lif(r=0.3), "'lif': r scales the input by 0.03"),
+        (lambda: with_lif(r=0.3), "'lif': scales the input by 0.03, and no linear node"),
         (lambda: with_lif(v_leak=0.5), "v_leak=0.5 is not v_reset=0"),
         (lambda: with_lif(tau=DT / 2), "no time constant for steps of dt=0.001"),
         (lambda: nir.NIRGraph.from_list(nir.Scale(np.ones(3))), "'scale': Scale has no counter"),

@@ -1,7 +1,7 @@
 """The contract of neurons as layers.
 
 A neuron is a pair of Linen modules, `X` for one step and `XSequence` for all steps at once, whose
-first attribute is the :class:`Neuron` that holds the options they share:
+first attribute, where they fire, is the :class:`Neuron` that holds the options they share:
 
 - `X()` maps the input `[...]` of a step to spikes `[...]`; `over_time` (SLTT) and `through_time`
   (BPTT) carry its state.
@@ -11,7 +11,8 @@ first attribute is the :class:`Neuron` that holds the options they share:
   first step.
 
 A file that offers `neuron_examples()`, pairs by name, has them tested for all this. Since the class
-is a function from `Neuron` to a module, networks take it as their option `layer`.
+is a function from `Neuron` to a module, networks take it as their option `layer`. The two that do
+not fire are no such option: their first attribute is a decay, and they are a readout and a filter.
 
 ===========================  ============================  =======================================
 layer                        remembers                     paper
