@@ -274,12 +274,12 @@ def transform(config: Config, steps: int, key: jax.Array) -> optax.GradientTrans
             return rigl_itop(inner, total_steps=steps, **moving)
         case "gmp" | "gmp_uniform" | "gmp_parity":
             parity = config.method == "gmp_parity"
-            return gmp(inner, scope=_scope(config.method), code_parity=parity, **falling)
+            return gmp(inner, code_parity=parity, **_scope(config), **falling)
         case "granet_0.5":
             return granet(inner, total_steps=steps, initial_density=0.5, key=key, **falling)
         case "granet_0" | "granet_uniform" | "granet_parity":
-            parity, scope = config.method == "granet_parity", _scope(config.method)
-            return granet(inner, total_steps=steps, scope=scope, code_parity=parity, **falling)
+            parity, scope = config.method == "granet_parity", _scope(config)
+            return granet(inner, total_steps=steps, code_parity=parity, **scope, **falling)
         case "granet_random" | "granet_momentum":
             growth = config.method.removeprefix("granet_")
             return granet(inner, total_steps=steps, growth=growth, key=key, **falling)
@@ -288,8 +288,12 @@ def transform(config: Config, steps: int, key: jax.Array) -> optax.GradientTrans
     raise ValueError(f"unknown method {config.method!r}")
 
 
-def _scope(method: str) -> str:
-    return "uniform" if method.endswith("uniform") else "global"
+def _scope(config: Config) -> dict[str, Any]:
+    """Over all layers, or in each of them with the output layer at density 0.2 towards the end."""
+    if not config.method.endswith("uniform"):
+        return {}
+    last = {"mlp": "Dense_1", "lenet": "Dense_2"}.get(config.network, "Dense_0")
+    return {"scope": "uniform", "classifier": lambda path: path.startswith(last)}
 
 
 def _score(config: Config) -> Score:
@@ -319,7 +323,8 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
 def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, float]]:
     data = load(config.dataset, train=config.train, test=config.test)
     streams = [batches(data.train, config.batch, seed=seed) for seed in seeds]
-    feed = own_rows(stacked(streams))
+    whole = stacked(streams)
+    feed = own_rows(whole)
     steps = config.epochs * streams[0].steps_per_epoch
     learner = rule(config)
     sparse = partial(transform, config, steps)
@@ -346,7 +351,7 @@ def _train_group(config: Config, seeds: list[int], run: Run) -> list[dict[str, f
             learner,
             optimizer(config, steps),
             stopped,
-            feed,
+            whole,
             at + recovery,
             accuracies,
             RATIOS[:1] if config.network == "mlp" else RATIOS,

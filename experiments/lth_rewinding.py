@@ -268,10 +268,8 @@ def _pruning(config: Config) -> Callable:
         last = {"mlp": "Dense_2", "lenet": "Dense_2"}.get(config.network, "-")
         share = lambda path: config.fraction / 2 if path.startswith(last) else config.fraction
         return partial(prune_layerwise, fraction=share)
-    whole = 1 - (1 - config.fraction) ** config.levels
-    return partial(
-        prune_globally, fraction=whole if config.method == "oneshot" else config.fraction
-    )
+    levels = config.levels if config.method == "oneshot" else 1
+    return partial(prune_globally, fraction=config.fraction, levels=levels)
 
 
 def program(config: Config) -> Program:

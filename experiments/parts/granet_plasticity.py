@@ -8,15 +8,16 @@ import jax
 import optax
 
 from jaxlearn.core import Batch, Rule, TrainState, make_step
-from jaxlearn.procedures.plasticity import kept_by_both, pruned, regrown
+from jaxlearn.procedures.plasticity import pruned, regrown
 from jaxlearn.procedures.rewinding import started, subnetwork
 from jaxlearn.procedures.seeds import batch_axes, seed_of
-from jaxlearn.runtime import fit
+from jaxlearn.runtime import every_device, fit, own_rows
+from jaxlearn.transforms.sparsity import masks as masks_of
 from jaxlearn.transforms.sparsity import seed_axes
 from jaxlearn.transforms.sparsity.prunable import Masks, apply
 
 KINDS = ("global", "uniform", "grow global", "grow uniform")
-"""Prune over all layers together or in each; and grow half of what is left anew."""
+"""Prune over all layers together or in each; and grow as many weights again, from 0."""
 
 
 def plasticity_study(
@@ -39,7 +40,7 @@ def plasticity_study(
         rule: of the training.
         optimizer: its learning rate stays what it is at the checkpoint's step.
         checkpoint: of the dense network, stacked over seeds.
-        feed: batches stacked over seeds.
+        feed: whole batches stacked over seeds; every process trains on its own rows of them.
         steps: the step at which continued training ends.
         accuracies: one per seed.
         ratios: shares to prune.
@@ -56,8 +57,9 @@ def plasticity_study(
     before, found = accuracies(checkpoint), {}
 
     def recovery(name: str, state: TrainState) -> list[float]:
-        options = {"steps": steps, "workdir": workdir / name.replace(" ", "-")}
-        end = fit(step, state, feed, progress=progress, name=name, **options).state
+        options = {"steps": steps, "workdir": workdir / name.replace(" ", "-"), "name": name}
+        own, mesh = own_rows(feed), every_device()
+        end = fit(step, state, own, mesh=mesh, progress=progress, **options).state
         return [now - was for now, was in zip(accuracies(end), before, strict=True)]
 
     found["dense"] = recovery("dense", dense)
@@ -83,6 +85,5 @@ def _cut(
         return started(tx, state, masks)
     left = apply(masks, state.params)
     gradient = rule.signal(left, state.state, batch, state.key)[0]
-    after = regrown(state.params, masks, gradient)
-    kept = kept_by_both(state.params, masks, after)
-    return started(tx, state._replace(params=kept), after)
+    grown = regrown(masks_of(state.opt_state), masks, gradient)
+    return started(tx, state._replace(params=left), grown)

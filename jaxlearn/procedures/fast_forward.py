@@ -12,7 +12,8 @@ def fast_forward(opt_state: PyTree, step: jax.Array | int) -> PyTree:
 
     Momentum, moments and the count that Adam corrects its bias by stay as they are: in a fresh
     state they are those of an optimizer that has seen no gradient. Schedules are found at any depth
-    and in `inject_hyperparams`.
+    and in `inject_hyperparams`: of learning rates, of weight decay and of noise, which are the
+    states with a count and nothing else but a key to draw with.
 
     Example:
         >>> tx = optax.sgd(optax.linear_schedule(1.0, 0.0, 10), momentum=0.9)
@@ -24,10 +25,12 @@ def fast_forward(opt_state: PyTree, step: jax.Array | int) -> PyTree:
     now = jnp.asarray(step, jnp.int32)
 
     def moved(part: PyTree) -> PyTree:
-        if isinstance(part, optax.ScaleByScheduleState):
+        if _counts_only(part):
             return part._replace(count=now)
         if isinstance(part, optax.InjectStatefulHyperparamsState):
-            counts = {name: _counted(own, now) for name, own in part.hyperparams_states.items()}
+            # a stateful schedule of the user's is theirs
+            own = part.hyperparams_states.items()
+            counts = {k: v._replace(count=now) if _counts_only(v) else v for k, v in own}
             inner = fast_forward(part.inner_state, step)
             return part._replace(count=now, hyperparams_states=counts, inner_state=inner)
         return part
@@ -36,12 +39,9 @@ def fast_forward(opt_state: PyTree, step: jax.Array | int) -> PyTree:
 
 
 def _is_scheduled(part: PyTree) -> bool:
-    return isinstance(
-        part,
-        optax.ScaleByScheduleState | optax.InjectStatefulHyperparamsState,
-    )
+    return _counts_only(part) or isinstance(part, optax.InjectStatefulHyperparamsState)
 
 
-def _counted(state: PyTree, now: jax.Array) -> PyTree:
-    """A plain schedule keeps a count and nothing else; a stateful one of the user's is theirs."""
-    return state._replace(count=now) if getattr(state, "_fields", ()) == ("count",) else state
+def _counts_only(part: PyTree) -> bool:
+    fields = getattr(part, "_fields", ())
+    return "count" in fields and {*fields} <= {"count", "key", "rng_key"}

@@ -14,6 +14,9 @@ from jaxlearn.transforms.sparsity import prunable as leaves
 from jaxlearn.transforms.sparsity.prunable import Masks
 from jaxlearn.transforms.sparsity.select import largest, largest_each
 
+FINEST = 20_000
+"""The largest denominator: the square of twice of it, for rounding halves, fits 31 bits."""
+
 
 def prune_globally(
     params: Params,
@@ -22,6 +25,7 @@ def prune_globally(
     *,
     strict_threshold: bool = False,
     exempt_weights: int = 0,
+    levels: int = 1,
 ) -> Masks:
     """Remove the `ceil(p N)` smallest `|w|` of the N weights that are left in all layers together.
 
@@ -31,11 +35,13 @@ def prune_globally(
     Args:
         params: the trained weights.
         masks: what is active.
-        fraction: p, 0.2 in the paper; taken as the fraction it is written as.
+        fraction: p, 0.2 in the paper; taken as the fraction it is written as, with a denominator
+            of up to 20,000.
         strict_threshold: keep what is larger than the first weight that stays otherwise, as the
             released code does: one more goes, under ties more.
         exempt_weights: of layers without a mask that count in N, as exempt layers do in the
             released code.
+        levels: prune as much at once as so many prunings in a row would.
 
     Raises:
         ValueError: for a fraction out of range.
@@ -49,9 +55,10 @@ def prune_globally(
     share = _share(fraction)
     active = jax.tree.leaves(masks)
     left = jnp.sum(jnp.stack([jnp.sum(mask, dtype=jnp.int32) for mask in active]))
-    count = -_floor(-share, left + exempt_weights)
+    for _ in range(levels):
+        left = jnp.maximum(left + _floor(-share, left + exempt_weights), 0)
     scores = [jnp.abs(weight) for weight in leaves.beside(params, masks)]
-    found = largest(scores, jnp.maximum(left - count, 0), active, strict=strict_threshold)
+    found = largest(scores, left, active, strict=strict_threshold)
     return jax.tree.unflatten(jax.tree.structure(masks), found)
 
 
@@ -98,7 +105,10 @@ def prune_layerwise(
 def _share(fraction: float) -> Fraction:
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction to prune is between 0 and 1, found {fraction}")
-    return Fraction(fraction).limit_denominator(1000)
+    share = Fraction(fraction).limit_denominator(FINEST)
+    if fraction and not share:
+        raise ValueError(f"a fraction to prune is at least one in {FINEST}, found {fraction}")
+    return share
 
 
 def _floor(share: Fraction, n: jax.Array, plus: Fraction | int = 0) -> jax.Array:

@@ -10,14 +10,8 @@ import jax.numpy as jnp
 
 from jaxlearn.core import Params, PyTree
 from jaxlearn.transforms.sparsity.keep import keep
-from jaxlearn.transforms.sparsity.prunable import (
-    Masks,
-    Prunable,
-    apply,
-    beside,
-    matrices_and_filters,
-)
-from jaxlearn.transforms.sparsity.regenerate import regenerate_each
+from jaxlearn.transforms.sparsity.prunable import Masks, Prunable, beside, matrices_and_filters
+from jaxlearn.transforms.sparsity.select import largest_each
 
 
 def pruned(
@@ -50,44 +44,28 @@ def pruned(
     return keep(size, 1 - ratio, scope, prunable=prunable)
 
 
-def regrown(params: Params, masks: Masks, gradient: PyTree, share: float = 0.5) -> Masks:
-    """The masks with `ceil(share nnz_l)` weights of every leaf swapped for others.
+def regrown(before: Masks, masks: Masks, gradient: PyTree) -> Masks:
+    """The masks with as many weights grown in every leaf as the prune took from it.
 
-    The smallest go and the inactive entries with the largest `|gradient|` come, as GraNet
-    regenerates after a prune (`regenerate`); the number of weights stays. Everything that the masks
-    drop is set to 0, also where an entry was dropped by the prune and comes back here.
+    The inactive entries with the largest `|gradient|` become active, `nnz(before) - nnz(masks)` of
+    them in each leaf, so that the counts are those of before the prune. Weights grow from 0: those
+    that the prune dropped do not come back with their values. From a dense network all of them
+    grow, and what the prune did is to set them to 0.
 
     Args:
-        params: before the prune.
-        masks: from `pruned`.
-        gradient: dense, at `apply(masks, params)`.
-        share: of the active weights to swap.
-
-    Raises:
-        ValueError: when the share is not between 0 and 1.
+        before: the masks that were pruned.
+        masks: what the prune left, a part of `before`.
+        gradient: dense, at the weights that were left.
 
     Example:
-        >>> params = {"w": jnp.array([[3.0, -1.0, 2.0, 4.0]])}
-        >>> gradient = {"w": jnp.array([[0.0, 9.0, 1.0, 0.0]])}
-        >>> regrown(params, pruned(params, 0.5), gradient)["w"]
-        Array([[False,  True, False,  True]], dtype=bool)
+        >>> before = {"w": jnp.array([True, True, False, True])}
+        >>> masks = {"w": jnp.array([True, False, False, True])}
+        >>> regrown(before, masks, {"w": jnp.array([0.0, 1.0, -9.0, 3.0])})["w"]
+        Array([ True, False,  True,  True], dtype=bool)
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share is between 0 and 1, found {share}")
-    active = jax.tree.leaves(masks)
-    weights = beside(apply(masks, params), masks)
-    growth = [jnp.abs(leaf) for leaf in beside(gradient, masks)]
-    counts = [jnp.ceil(share * jnp.sum(mask)).astype(jnp.int32) for mask in active]
-    found = regenerate_each(active, weights, growth, counts)
-    return jax.tree.unflatten(jax.tree.structure(masks), found)
-
-
-def kept_by_both(params: Params, before: Masks, after: Masks) -> Params:
-    """The weights that neither the prune nor the swap after it dropped; all others are 0.
-
-    Example:
-        >>> masks = {"w": jnp.array([True, True, False])}, {"w": jnp.array([True, False, True])}
-        >>> kept_by_both({"w": jnp.ones(3)}, *masks)["w"]
-        Array([1., 0., 0.], dtype=float32)
-    """
-    return apply(after, apply(before, params))
+    had, left = jax.tree.leaves(before), jax.tree.leaves(masks)
+    counts = [jnp.sum(b, dtype=jnp.int32) - jnp.sum(m) for b, m in zip(had, left, strict=True)]
+    scores = [jnp.abs(leaf) for leaf in beside(gradient, masks)]
+    grown = largest_each(scores, counts, [~mask for mask in left])
+    both = [mask | new for mask, new in zip(left, grown, strict=True)]
+    return jax.tree.unflatten(jax.tree.structure(masks), both)

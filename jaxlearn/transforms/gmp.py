@@ -42,7 +42,8 @@ def gmp(
         scope: `"global"` or `"uniform"`.
         classifier: with `scope="uniform"`, the leaves held at density 0.2 (see `prune_uniformly`).
         min_per_leaf: with `scope="global"`, active weights that every leaf keeps.
-        code_parity: the counts of GraNet's released code, see `granet`.
+        code_parity: the counts of GraNet's released code, see `granet`; those of
+            `scope="uniform"` are the same.
         prunable: which leaves have masks.
 
     Raises:
@@ -60,9 +61,10 @@ def gmp(
         Array([[ 0., -4.,  0.,  0.]], dtype=float32)
     """
     steps = window(start, stop, interval)
-    pruning = cubic(steps, 1.0, final_density, power=power, code_parity=code_parity)
     if scope not in ("global", "uniform"):
         raise ValueError(f"unknown scope {scope!r}, expected 'global' or 'uniform'")
+    parity = code_parity and scope == "global"
+    pruning = cubic(steps, 1.0, final_density, power=power, code_parity=parity)
     event = (
         prune_globally(pruning, min_per_leaf=min_per_leaf)
         if scope == "global"

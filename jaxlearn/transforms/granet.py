@@ -52,9 +52,10 @@ def granet(
        smallest `|w|` and grow as many of the inactive entries with the largest dense `|gradient|`.
        The rate r follows a cosine from `rate` to `final_rate` over `total_steps`.
 
-    Grown entries start from 0 with empty slots; one that is removed and grown again by the same
-    event keeps both. `initial_density=1` is GraNet(s_i=0), dense to sparse; 0.5 is GraNet(s_i=0.5),
-    sparse to sparse from an ERK mask; `initial_density == final_density` is RigL-ITOP.
+    Grown entries start from 0 with empty slots, also those that step 1 of the same event pruned;
+    one that step 2 removes and grows again keeps both. `initial_density=1` is GraNet(s_i=0), dense
+    to sparse; 0.5 is GraNet(s_i=0.5), sparse to sparse from an ERK mask; `initial_density ==
+    final_density` is RigL-ITOP.
 
     Args:
         optimizer: what trains the active weights.
@@ -78,8 +79,8 @@ def granet(
         distribution: of the random initial mask.
         min_per_leaf: with `scope="global"`, active weights that every leaf keeps.
         key: for random masks and random growth.
-        code_parity: the released code's counts: Bernoulli initial masks, one weight less kept and
-            the last step of the schedule left out.
+        code_parity: the released code's counts: Bernoulli initial masks and, with
+            `scope="global"`, one weight less kept and the last step of the schedule left out.
         prunable: which leaves have masks.
 
     Raises:
@@ -97,15 +98,15 @@ def granet(
         (2, 0.1)
     """
     stop = total_steps // 2 if stop is None else stop
+    if scope not in ("global", "uniform"):
+        raise ValueError(f"unknown scope {scope!r}, expected 'global' or 'uniform'")
     pruning = cubic(
         window(start, stop, interval),
         initial_density,
         final_density,
         power=power,
-        code_parity=code_parity,
+        code_parity=code_parity and scope == "global",
     )
-    if scope not in ("global", "uniform"):
-        raise ValueError(f"unknown scope {scope!r}, expected 'global' or 'uniform'")
     prune = (
         prune_globally(pruning, min_per_leaf=min_per_leaf)
         if scope == "global"

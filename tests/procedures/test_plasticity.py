@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlearn.procedures.plasticity import kept_by_both, pruned, regrown
+from jaxlearn.procedures.plasticity import pruned, regrown
 from jaxlearn.transforms.sparsity.distributions import budget
 
 RNG = np.random.default_rng(0)
@@ -33,32 +33,32 @@ def test_global_prunes_the_smallest_of_all_and_uniform_the_smallest_of_each():
 
 
 @pytest.mark.parametrize("scope", ["global", "uniform"])
-def test_regrowth_keeps_every_layers_count_and_takes_the_largest_gradients(scope):
-    before = pruned(PARAMS, 0.6, scope=scope)
-    after = regrown(PARAMS, before, GRADIENT, 0.5)
-    weights = kept_by_both(PARAMS, before, after)
+def test_regrowth_returns_what_the_prune_took_where_the_gradient_is_largest(scope):
+    """From masks that are sparse already, so that there is a choice of what to grow."""
+    before, after = pruned(PARAMS, 0.3, scope=scope), pruned(PARAMS, 0.8, scope=scope)
+    found = regrown(before, after, GRADIENT)
     for name in NAMES:
-        old, new = np.asarray(before[name]), np.asarray(after[name])
-        count = int(np.ceil(0.5 * old.sum()))
-        size, slope = np.abs(PARAMS[name]), np.abs(GRADIENT[name])
-        stay = np.zeros(old.size, bool)
-        order = np.argsort(-np.where(old, size, -1).ravel(), kind="stable")
-        stay[order[: old.sum() - count]] = True
-        candidates = np.argsort(-np.where(stay, -1, slope.ravel()), kind="stable")
-        grown = np.zeros(old.size, bool)
-        grown[candidates[:count]] = True
-        np.testing.assert_array_equal(new.ravel(), stay | grown)
-        assert new.sum() == old.sum()
-        found = np.asarray(weights[name])
-        np.testing.assert_array_equal(found, np.where(old & new, PARAMS[name], 0))
-        assert (found[new & ~old] == 0).all()
-    np.testing.assert_array_equal(weights["b"], PARAMS["b"])
+        had, left, new = (np.ravel(mask[name]) for mask in (before, after, found))
+        count = had.sum() - left.sum()
+        assert count > 0
+        order = np.argsort(-np.where(left, -1, np.abs(GRADIENT[name]).ravel()), kind="stable")
+        grown = np.zeros(left.size, bool)
+        grown[order[:count]] = True
+        np.testing.assert_array_equal(new, left | grown)
+        assert new.sum() == had.sum()
+        assert (grown & ~had).any(), "entries that were never active may grow too"
+    assert found["b"] is None
 
 
-def test_swapping_nothing_is_the_prune_alone():
+def test_from_a_dense_network_everything_that_was_pruned_grows():
+    dense = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), PARAMS) | {"b": None}
+    found = regrown(dense, pruned(PARAMS, 0.8), GRADIENT)
+    assert all(found[name].all() for name in NAMES)
+
+
+def test_after_a_prune_of_nothing_nothing_grows():
     before = pruned(PARAMS, 0.5)
-    after = regrown(PARAMS, before, GRADIENT, 0.0)
-    jax.tree.map(np.testing.assert_array_equal, before, after)
+    jax.tree.map(np.testing.assert_array_equal, before, regrown(before, before, GRADIENT))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,6 @@ def test_swapping_nothing_is_the_prune_alone():
     [
         (lambda: pruned(PARAMS, 1.0), "below 1, found 1.0"),
         (lambda: pruned(PARAMS, 0.5, scope="local"), "unknown scope 'local'"),
-        (lambda: regrown(PARAMS, pruned(PARAMS, 0.5), GRADIENT, 1.5), "between 0 and 1, found 1.5"),
     ],
 )
 def test_refuses(call, message):

@@ -1,11 +1,13 @@
 """The identities of iterative pruning with rewinding, by number."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -32,6 +34,7 @@ from jaxlearn.procedures.rewinding import (
 )
 from jaxlearn.procedures.seeds import over_seeds, seed_of, stacked
 from jaxlearn.rules import backprop
+from jaxlearn.transforms.gradient_noise import gradient_noise
 from jaxlearn.transforms.sparsity import except_for, masks, matrices_and_filters
 from jaxlearn.transforms.sparsity.prunable import apply, check_zeros
 
@@ -112,6 +115,28 @@ def test_identity_1_lenet_loses_exactly_a_fifth_of_what_is_left(strict, wanted):
         mask = prune_globally(params, mask, 0.2, strict_threshold=strict)
         found.append(sum(int(leaf.sum()) for leaf in jax.tree.leaves(mask)))
     assert found == wanted
+
+
+@pytest.mark.parametrize("fraction", ["0.9885", "0.0004", "0.00005", "0.2", "0.1234"])
+def test_identity_1_exact_counts_also_of_finely_written_fractions(fraction):
+    """Of a million weights, against whole numbers of the fraction as it is written."""
+    params = {"w": jnp.arange(1.0, 1_000_001.0).reshape(1000, 1000)}
+    gone = math.ceil(Fraction(fraction) * 10**6)
+    for prune in (prune_globally, prune_layerwise):
+        found = prune(params, ones(params), float(fraction))["w"]
+        assert int(found.sum()) == 10**6 - gone
+    with pytest.raises(ValueError, match="at least one in 20000"):
+        prune_globally(params, ones(params), 1e-6)
+
+
+def test_identity_1_one_shot_keeps_the_count_of_as_many_levels():
+    params = {"w": jax.random.normal(KEY, (37, 53))}
+    mask, left = ones(params), 37 * 53
+    for _ in range(20):
+        mask, left = prune_globally(params, mask, 0.2), left - math.ceil(Fraction(1, 5) * left)
+    once = prune_globally(params, ones(params), 0.2, levels=20)
+    assert int(mask["w"].sum()) == left
+    np.testing.assert_array_equal(once["w"], mask["w"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -366,6 +391,12 @@ def test_fast_forward_moves_schedules_and_nothing_else():
     moved = fast_forward(adam, 7)
     assert int(moved[0].count) == 0
     assert int(moved[1].count) == 7
+    decay = optax.add_decayed_weights(optax.linear_schedule(1.0, 0.0, 10)).init(params)
+    noises = (gradient_noise(0.1, KEY).init(params), optax.add_noise(0.1, 0.55, KEY).init(params))
+    for state in (decay, *noises):
+        after = fast_forward(state, 7)
+        assert int(after.count) == 7
+        assert all(a is b for a, b in zip(state[1:], after[1:], strict=True)), "keys stay"
     injected = optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
     _, state = injected.update(params, fast_forward(injected.init(params), 4), params)
     assert float(state.hyperparams["learning_rate"]) == pytest.approx(0.6)

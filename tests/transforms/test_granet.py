@@ -1,5 +1,6 @@
 """The identities of GraNet, by number; 2, 3 and 4 are under `sparsity`."""
 
+import math
 import textwrap
 from functools import cache, partial
 
@@ -18,7 +19,7 @@ from jaxlearn.transforms.granet import granet
 from jaxlearn.transforms.rigl import rigl_itop
 from jaxlearn.transforms.sparsity import mask_params, masks
 from jaxlearn.transforms.sparsity.distributions import budget
-from jaxlearn.transforms.sparsity.schedules import cosine, cubic, window
+from jaxlearn.transforms.sparsity.schedules import cubic, window
 from tests.compiled import compiled
 from tests.devices import run_on
 
@@ -78,7 +79,6 @@ def test_identity_1_and_4_every_event_against_numpy_sorts(initial):
         SGD, final_density=0.1, initial_density=initial, total_steps=12, interval=2, key=KEY
     )
     schedule = cubic(window(0, 6, 2), initial, 0.1).densities()
-    rate = cosine(0.5, 0.005, 12)
     optimizer = jax.jit(SGD.update)
     for i, ((params, old), (after, new)) in enumerate(train(tx, 12)):
         mask, found = flat(masks(old)), flat(masks(new))
@@ -94,12 +94,18 @@ def test_identity_1_and_4_every_event_against_numpy_sorts(initial):
         at = 0
         for name in PRUNABLE:
             part = slice(at, at := at + PARAMS[name].size)
-            count = int(np.ceil(np.float32(rate(i + 1)) * np.float32(pruned[part].sum())))
+            count = swapped(i + 1, 12, pruned[part].sum())
             kept = first(weight[part], pruned[part].sum() - count, pruned[part])
             grown = first(np.abs(np.ravel(grads_at(i)[name])), count, ~kept)
             np.testing.assert_array_equal(found[part], kept | grown)
             assert found[part].sum() == pruned[part].sum()
         np.testing.assert_allclose(flat(after), np.where(mask & found, flat(after), 0))
+
+
+def swapped(count, steps, active):
+    """`ceil(r nnz)` with the cosine from 0.5 to 0.005, in double precision."""
+    rate = 0.005 + 0.495 / 2 * (1 + math.cos(math.pi * count / steps))
+    return math.ceil(round(rate * int(active), 9))
 
 
 def zip3(grads, mask):
@@ -121,6 +127,20 @@ def test_code_parity_keeps_one_weight_less_and_stops_early():
     assert totals == wanted
 
 
+@pytest.mark.parametrize("method", [gmp, partial(granet, total_steps=6, rate=0, final_rate=0)])
+def test_code_parity_reaches_the_target_layer_by_layer_as_the_released_code_does(method):
+    """There the last event counts and the comparison is not strict."""
+    params = {"w": PARAMS["first"]}
+    tx = method(SGD, final_density=0.25, interval=1, stop=4, scope="uniform", code_parity=True)
+    state, zero, found = tx.init(params), jax.tree.map(jnp.zeros_like, params), []
+    for _ in range(6):
+        _, state = tx.update(zero, state, params)
+        found.append(int(masks(state)["w"].sum()))
+    wanted = [budget(60, 0.25 + 0.75 * (1 - k / 4) ** 3) for k in (1, 2, 3, 4, 4, 4)]
+    assert found == wanted
+    assert found[-1] == 15
+
+
 def test_growth_by_momentum_and_removal_of_set_against_numpy_sorts():
     """The trend is the decayed sum of dense gradients, inactive entries included."""
     tx = granet(
@@ -135,7 +155,7 @@ def test_growth_by_momentum_and_removal_of_set_against_numpy_sorts():
         key=KEY,
     )
     trend = jax.tree.map(jnp.zeros_like, PARAMS)
-    rate, optimizer, moved = cosine(0.5, 0.005, 8), jax.jit(SGD.update), 0
+    optimizer, moved = jax.jit(SGD.update), 0
     for i, ((params, old), (_, new)) in enumerate(train(tx, 4)):
         trend = jax.tree.map(lambda t, g: 0.8 * t + g, trend, grads_at(i))
         if (i + 1) % 2:
@@ -146,7 +166,7 @@ def test_growth_by_momentum_and_removal_of_set_against_numpy_sorts():
         for name in PRUNABLE:
             mask = np.ravel(masks(old)[name])
             w = np.where(mask, np.ravel(weights[name]), 0)
-            count = int(np.ceil(np.float32(rate(i + 1)) * np.float32(mask.sum())))
+            count = swapped(i + 1, 8, mask.sum())
             up, down = mask & (w >= 0), mask & (w < 0)
             half = min(max((count + 1) // 2, count - down.sum()), up.sum())
             kept = first(np.abs(w), up.sum() - half, up)
@@ -240,6 +260,30 @@ def test_identity_5_entries_removed_and_grown_by_one_event_keep_weight_and_slots
         ours, theirs = flat(getattr(new.inner[0], slot)), flat(getattr(inner[0], slot))
         np.testing.assert_allclose(ours, np.where(stays, theirs, 0), atol=1e-7)
     assert flat(after)[stays].all()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "slots"),
+    [
+        (optax.sgd(0.1, 0.9), lambda inner: [inner[0].trace]),
+        (optax.adam(0.1), lambda inner: [inner[0].mu, inner[0].nu]),
+    ],
+)
+def test_identity_5_entries_pruned_and_grown_by_one_event_start_clean(optimizer, slots):
+    """The prune drops 2 and 1, the swap 4 and 3; the steepest are 1, which starts over, and 3."""
+    params = {"w": jnp.array([[4.0, 3.0, 2.0, 1.0]])}
+    grads = {"w": jnp.array([[0.0, -5.0, 0.0, -9.0]])}
+    tx = granet(optimizer, final_density=0.5, total_steps=4, interval=1, stop=1, rate=1.0)
+    state = tx.init(params)
+    updates, state = jax.jit(tx.update)(grads, state, params)
+    after = optax.apply_updates(params, updates)["w"]
+    np.testing.assert_array_equal(masks(state)["w"], [[False, True, False, True]])
+    moved = 0.5 if len(slots(state.inner)) == 1 else 0.1  # Adam's first step is the rate
+    assert float(after[0, 1]) == pytest.approx(3 + moved)
+    assert float(after[0, 3]) == 0
+    for slot in slots(state.inner):
+        assert float(slot["w"][0, 1]) != 0
+        assert float(slot["w"][0, 3]) == 0
 
 
 def test_identity_6_rate_0_is_gmp_bitwise():

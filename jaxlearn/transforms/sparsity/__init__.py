@@ -18,7 +18,7 @@ from jaxlearn.transforms.sparsity.prunable import (
 )
 from jaxlearn.transforms.sparsity.regenerate import regenerate
 from jaxlearn.transforms.sparsity.select import largest
-from jaxlearn.transforms.sparsity.sparse import Event, Moment, sparse
+from jaxlearn.transforms.sparsity.sparse import Event, Moment, Staged, sparse
 from jaxlearn.transforms.sparsity.state import SparseState, mask_params, masks, seed_axes
 from jaxlearn.transforms.sparsity.surgery import mask_slots
 
@@ -28,6 +28,7 @@ __all__ = [
     "Moment",
     "Prunable",
     "SparseState",
+    "Staged",
     "check_zeros",
     "density",
     "except_for",

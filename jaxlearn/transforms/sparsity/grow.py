@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxlearn.transforms.sparsity.regenerate import REMOVALS, Removal, regenerate_each
 from jaxlearn.transforms.sparsity.schedules import Rate
-from jaxlearn.transforms.sparsity.sparse import Event, Moment
+from jaxlearn.transforms.sparsity.sparse import Event, Moment, Staged
 
 Growth = Callable[[Moment], list[jax.Array]]
 """`growth(moment)`: non-negative scores per leaf; the largest are grown."""
@@ -45,6 +45,8 @@ def by_momentum(moment: Moment) -> list[jax.Array]:
     return [jnp.abs(trend) for trend in moment.trend]
 
 
+TWO_ULPS = 2 * float(jnp.finfo(jnp.float32).eps)
+"""What the rounding of a rate and of its product with a count may come to, as a share."""
 GROWTHS: dict[str, Growth] = {
     "gradient": by_gradient,
     "random": at_random,
@@ -85,17 +87,36 @@ def swap(
 
 
 def then(first: Event, second: Event) -> Event:
-    """One event after the other, the second seeing the weights that the first one left."""
+    """One event after the other, the second seeing the weights that the first one left.
 
-    def event(moment: Moment) -> list[jax.Array]:
-        masks = first(moment)
+    What the first drops starts from 0 where the second grows it again.
+    """
+
+    def event(moment: Moment) -> Staged:
+        masks, before = _staged(first(moment))
         left = [jnp.where(m, w, 0) for m, w in zip(masks, moment.weights, strict=True)]
-        return second(moment._replace(masks=masks, weights=left))
+        after, last = _staged(second(moment._replace(masks=masks, weights=left)))
+        parts = zip(before, masks, last, strict=True)
+        return Staged(after, [a & b & c for a, b, c in parts])
 
     return event
+
+
+def _staged(found: list[jax.Array] | Staged) -> Staged:
+    """Of an event with one stage, what it leaves is known by the masks of the next."""
+    return found if isinstance(found, Staged) else Staged(found, [jnp.ones_like(m) for m in found])
 
 
 def _swap_counts(moment: Moment, rate: Rate, rounding: Callable) -> list[jax.Array]:
     active = [jnp.sum(mask, dtype=jnp.int32) for mask in moment.masks]
     share = rate(moment.count)
-    return [jnp.minimum(rounding(share * n).astype(jnp.int32), n) for n in active]
+    return [jnp.minimum(rounding(_settled(share * n)).astype(jnp.int32), n) for n in active]
+
+
+def _settled(product: jax.Array) -> jax.Array:
+    """The whole number next to it where a product in single precision may mean one.
+
+    0.3 of 100 is 30.000001 there, of which the ceiling would be 31.
+    """
+    whole = jnp.round(product)
+    return jnp.where(jnp.abs(product - whole) <= TWO_ULPS * product, whole, product)

@@ -53,8 +53,9 @@ class Cubic(NamedTuple):
     """Density from `initial` to `final`, first fast and then slowly (Zhu & Gupta 2017, eq. 1).
 
     At the k-th of n intervals `density = final + (initial - final) (1 - k/n)^power`. With `power=1`
-    it is linear. The last event reaches `final` exactly. The released code of GraNet stops one
-    event earlier, `(initial - final) / n^power` short of the target: `code_parity=True` does too.
+    it is linear. The last event reaches `final` exactly. The released code of GraNet, where it
+    prunes over all layers, stops one event earlier, `(initial - final) / n^power` short of the
+    target: `code_parity=True` does too.
 
     Example:
         >>> cubic = Cubic(window(0, 100, 10), initial=0.5, final=0.05)

@@ -38,7 +38,21 @@ class Moment(NamedTuple):
     trend: Sequence[jax.Array] | None = None
 
 
-Event = Callable[[Moment], list[jax.Array]]
+class Staged(NamedTuple):
+    """What an event of several stages returns.
+
+    Attributes:
+        masks: the new ones.
+        through: what every stage left active. An entry that a stage before the last dropped starts
+            from 0 where the last one grows it again.
+    """
+
+    masks: list[jax.Array]
+    through: list[jax.Array]
+
+
+Event = Callable[[Moment], list[jax.Array] | Staged]
+"""`event(moment)`: the new masks."""
 
 
 def sparse(
@@ -57,7 +71,8 @@ def sparse(
     `u` is the optimizer's update. When `due(count)`, `event` chooses the masks `m'` from the
     updated weights and the dense gradient, in one branch of a `lax.cond`; otherwise `m' = m`.
     After every update the parameters and the optimizer's slots are exactly 0 off the masks, and
-    entries that become active start from 0 in both. The optimizer sees the gradient and weights of
+    entries that become active start from 0 in both; so do those that an event's first stage drops
+    and its second grows again (`Staged`). The optimizer sees the gradient and weights of
     the sparse network only, so clipping by norm is by the norm of the active entries.
 
     It must be the outermost transform: whatever changes its updates breaks the zeros. Parameters
@@ -101,18 +116,17 @@ def sparse(
         if skip_update:
             updates = jax.tree.map(lambda u: jnp.where(now, jnp.zeros_like(u), u), updates)
             inner = jax.tree.map(lambda new, old: jnp.where(now, old, new), inner, state.inner)
-        masks, trend = state.masks, state.trend
+        masks, keep, trend = state.masks, state.masks, state.trend
         if trend is not None:
             dense = leaves.beside(grads, masks)
             trend = [trend_decay * t + g for t, g in zip(trend, dense, strict=True)]
         if event is not None:
 
-            def change() -> Masks:
+            def change() -> tuple[Masks, Masks]:
                 moved = leaves.apply(state.masks, optax.apply_updates(weights, updates))
                 return _change(event, count, state._replace(trend=trend), moved, grads)
 
-            masks = lax.cond(now, change, lambda: state.masks)
-        keep = jax.tree.map(jnp.logical_and, state.masks, masks)
+            masks, keep = lax.cond(now, change, lambda: (state.masks, state.masks))
         inner = mask_slots(inner, params, keep)
         return _cancel(updates, params, keep), SparseState(count, masks, state.key, inner, trend)
 
@@ -120,7 +134,10 @@ def sparse(
     return transform(init, update)
 
 
-def _change(event: Event, count: jax.Array, state: SparseState, weights: Params, grads: PyTree):
+def _change(
+    event: Event, count: jax.Array, state: SparseState, weights: Params, grads: PyTree
+) -> tuple[Masks, Masks]:
+    """The new masks, and which entries keep their weight and slots."""
     moment = Moment(
         count=count,
         key=None if state.key is None else jax.random.fold_in(state.key, count),
@@ -130,7 +147,11 @@ def _change(event: Event, count: jax.Array, state: SparseState, weights: Params,
         grads=leaves.beside(grads, state.masks),
         trend=state.trend,
     )
-    return jax.tree.unflatten(jax.tree.structure(state.masks), event(moment))
+    found = event(moment)
+    new, through = found if isinstance(found, Staged) else (found, moment.masks)
+    keep = [a & b & c for a, b, c in zip(moment.masks, through, new, strict=True)]
+    structure = jax.tree.structure(state.masks)
+    return jax.tree.unflatten(structure, new), jax.tree.unflatten(structure, keep)
 
 
 def _paths(tree: PyTree) -> PyTree:

@@ -1,3 +1,5 @@
+import math
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -14,6 +16,7 @@ from jaxlearn.transforms.granet import granet
 from jaxlearn.transforms.rigl import rigl
 from jaxlearn.transforms.set import sparse_evolutionary
 from jaxlearn.transforms.sparsity import (
+    Moment,
     SparseState,
     check_zeros,
     density,
@@ -258,3 +261,21 @@ def test_growth_by_momentum_without_a_trend_is_refused():
     tx = moving(optax.sgd(0.1), event=swap(constant(0.3), "momentum"))
     with pytest.raises(ValueError, match="growth by momentum needs a trend"):
         tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize("rate", ["0.3", "0.7", "0.07"])
+@pytest.mark.parametrize(("rounding", "wanted"), [(jnp.ceil, math.ceil), (jnp.floor, math.floor)])
+def test_the_share_to_swap_is_rounded_as_the_number_it_is_written_as(rate, rounding, wanted):
+    """0.3 of 100 is 30, not the 31 above its product in single precision."""
+    inactive = lambda moment: [~mask * 1.0 for mask in moment.masks]
+    event = swap(constant(float(rate)), inactive, rounding=rounding)
+    most = 300
+
+    def gone(n):
+        mask = jnp.arange(2 * most) < n
+        moment = Moment(jnp.int32(1), None, ["w"], [mask], [1.0 + jnp.arange(2.0 * most)], [mask])
+        return jnp.sum(mask & ~event(moment)[0])
+
+    active = np.arange(1, most)
+    found = jax.jit(jax.vmap(gone))(jnp.asarray(active))
+    assert found.tolist() == [wanted(Fraction(rate) * int(n)) for n in active]
