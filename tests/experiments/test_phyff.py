@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import erf
 
 from experiments import phyff
 from experiments.harness import Measured
@@ -123,6 +124,15 @@ def test_every_system_has_its_published_shapes():
         layers = layers_of(config, physics)
         assert len(layers) == config.layers
         assert jax.eval_shape(layers[0].measure, x).shape == (1, width)
+
+
+def test_the_digital_network_has_the_exact_gelu():
+    config = phyff.Config(system="digital", **(phyff.PUBLISHED["digital"] | {"width": 1}))
+    layer, x = layers_of(config, None)[0], np.linspace(-6, 6, 241, dtype=np.float32)
+    params, state = layer.readout.init(KEY, jnp.ones((1, 1)))
+    identity = jax.tree.map(lambda leaf: jnp.full_like(leaf, leaf.ndim == 2), params)
+    found = layer.readout.apply(identity, state, x[:, None])[0][:, 0]
+    np.testing.assert_allclose(found, 0.5 * x * (1 + erf(x / 2**0.5)), rtol=1e-5, atol=1e-6)
 
 
 def test_the_error_of_a_twin_is_a_root_mean_square():
