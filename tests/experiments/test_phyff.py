@@ -194,6 +194,13 @@ def test_seeds_are_stacked_and_differ():
         ({"layers": 0}, "layers=0"),
         ({"epochs": -1}, "epochs=-1"),
         ({"system": "optics", "drift": 0.1}, "only the acoustic"),
+        ({"width": 30}, "width=30; the acoustic system takes 20 values"),
+        ({"system": "microwave", "width": 30}, "width=30; the microwave system takes 20 values"),
+        ({"system": "optics", "method": "unsupervised"}, "unsupervised is of the digital system"),
+        ({"method": "forward-forward"}, "forward-forward is of the digital system"),
+        ({"system": "optics", "method": "linear"}, "the optical system images"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0; it has to be above 0"),
+        ({"theta": 0.0}, "theta=0.0; it has to be above 0"),
     ],
 )
 def test_impossible_rows_are_refused(change, match):
