@@ -13,6 +13,7 @@ from jaxlearn.models.heads.branches import branches
 from jaxlearn.models.heads.predsim import predsim_head
 from jaxlearn.models.heads.projection import half_normal
 from jaxlearn.models.layers.checkpointed import checkpointed
+from jaxlearn.models.layers.gelu import gelu
 from jaxlearn.models.physical import physical_layer
 from jaxlearn.models.shallow_blocks import dense_blocks
 from jaxlearn.objectives import cross_entropy, supervised_contrastive
@@ -105,7 +106,7 @@ def _readout_alone(s: Setting) -> Rule:
 
 
 def _physical(s: Setting) -> Rule:
-    layer = physical_layer(None, s.width, activation=jax.nn.gelu)
+    layer = physical_layer(None, s.width, activation=gelu)
     return phyff([layer] * len(s.blocks), _labels(), cosine(absolute=False))
 
 

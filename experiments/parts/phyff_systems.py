@@ -15,6 +15,7 @@ from jaxlearn.data.acoustic_cavity import acoustic_cavity
 from jaxlearn.data.batches import batches
 from jaxlearn.data.negative_data import LabelEmbedding, label_rows, overwrite_label
 from jaxlearn.data.vowels import planted_vowels
+from jaxlearn.models.layers.gelu import gelu
 from jaxlearn.models.physical import (
     AcousticTwin,
     PhysicalLayer,
@@ -131,7 +132,7 @@ def physics_of(config: Any, params: Params | None = None) -> Physics | None:
 
 def layers_of(config: Any, physics: Physics | None) -> list[PhysicalLayer]:
     """The layers of a row: the physical ones end linearly, the digital ones in a GELU."""
-    activation = jax.nn.gelu if config.system == "digital" else None
+    activation = gelu if config.system == "digital" else None
     skip = config.system != "optics"
     layer = physical_layer(physics, config.width, skip=skip, activation=activation)
     return [layer] * config.layers

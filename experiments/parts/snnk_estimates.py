@@ -1,12 +1,12 @@
 """How far random features are from what they estimate."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from jaxlearn.core import Key
+from jaxlearn.models.layers.gelu import gelu
 from jaxlearn.models.layers.random_features import SPECTRA, Features, arc_cosine
 
 INPUTS, PAIRS = 16, 32
@@ -47,6 +47,5 @@ def truth(function: str, x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax
     if b is None:
         return jnp.diagonal(arc_cosine(x, w))[:, None]
     functions = {name: spectrum.function for name, spectrum in SPECTRA.items()}
-    exact_gelu = partial(jax.nn.gelu, approximate=False)
-    functions |= {"gelu": exact_gelu, "softplus": jax.nn.softplus, "tanh": jnp.tanh}
+    functions |= {"gelu": gelu, "softplus": jax.nn.softplus, "tanh": jnp.tanh}
     return functions[function]((x * w).sum(-1) + b)[:, None]

@@ -18,7 +18,7 @@ PIECE = 100
 Encoded = tuple[PyTree, dict[str, dict[str, Any]]]
 
 
-def digits_as_tokens(train: int | None) -> Encoded:
+def digits_as_tokens(train: int | None, judged: str) -> Encoded:
     """The rows of each image as its tokens; nothing is pretrained."""
     data = load("digits", train=train)
 
@@ -26,17 +26,18 @@ def digits_as_tokens(train: int | None) -> Encoded:
         x = part["inputs"][..., 0]
         return {**part, "inputs": {"x": x, "mask": np.ones(x.shape[:2], bool)}}
 
-    return {}, {"train": tokens(data.train), "test": tokens(data.test)}
+    return {}, {"train": tokens(data.train), "test": tokens(getattr(data, judged))}
 
 
 @lru_cache(maxsize=2)
-def sst2_encoded(adapted: int, length: int, train: int | None) -> Encoded:
+def sst2_encoded(adapted: int, length: int, train: int | None, judged: str) -> Encoded:
     """MiniLM's encoder parameters, and SST-2 below its top layers.
 
     Args:
         adapted: so many layers from the top are left out.
         length: tokens per sentence, longer ones are cut.
         train: sentences to train on.
+        judged: the part that is measured.
     """
     data, known = sst2(train=train), minilm_vocabulary()
     weights, below = minilm_params(minilm_weights()), LAYERS - adapted
@@ -56,5 +57,5 @@ def sst2_encoded(adapted: int, length: int, train: int | None) -> Encoded:
         x = np.concatenate([np.asarray(lower(weights, piece)) for piece in pieces])
         return {**part, "inputs": {"x": x[: len(ids)], "mask": ids != 0}}
 
-    parts = {"train": encoded(data.train), "test": encoded(data.test)}
+    parts = {"train": encoded(data.train), "test": encoded(getattr(data, judged))}
     return {"encoder": weights["encoder"]}, parts

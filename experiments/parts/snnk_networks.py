@@ -21,6 +21,7 @@ from jaxlearn.models.layers.snnk import SNNK
 from jaxlearn.models.minilm import LAYERS, minilm_encoder
 
 CLASSES = {"digits": 10, "fashion_mnist": 10, "cifar10": 10, "sst2": 2}
+INPUTS = {"digits": 64, "fashion_mnist": 784, "cifar10": 3072}
 PATCH = {"digits": 2, "cifar10": 4}
 
 
@@ -29,9 +30,8 @@ def maps(config: Any) -> Features:
     count, blocks = config.features, config.blocks
     match config.method:
         case "relu" | "relu-bottleneck" | "ffn" | "every-ffn":
-            return relu_features(count, blocks=blocks)
-        case "relu-normalized":
-            return normalized(relu_features(count, blocks=blocks))
+            plain = relu_features(count, floor=config.floor, blocks=blocks)
+            return normalized(plain) if config.normalized else plain
         case "gelu" | "softplus" | "tanh":
             return power_series_features(config.method, count)
         case "pooler":
@@ -70,7 +70,7 @@ def hidden_network(config: Any) -> Model:
             layer: linen.Module = Dense(config.width)
         case "low-rank":
             # the rank at which both factors together have as many weights as Omega
-            inputs = 64 if config.dataset == "digits" else 784
+            inputs = INPUTS[config.dataset]
             share = config.features * config.width / (inputs + config.width)
             layer = Dense(config.width, max(round(share), 1))
         case _:

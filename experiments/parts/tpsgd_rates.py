@@ -52,11 +52,17 @@ RATES: dict[str, dict[str, Rates]] = {
 """By kind of network and method."""
 
 
+LIKE = {"sign-symmetry": "FA", "sDFA": "DFA", "FA": "BP", "DFA": "DRTP"}
+"""Whose rates a method has where none were chosen for it: those of its nearest relative."""
+
+
 def rates_of(method: str, kind: str) -> Rates:
-    """The chosen rates; methods without rates of their own have those of tpSGD with the l2 loss.
+    """The chosen rates, else those of a relative; target losses have those of tpSGD with l2.
 
     Example:
-        >>> rates_of("tpSGD-huber", "mlp")
-        (0.2, 0.01, 0)
+        >>> rates_of("tpSGD-huber", "mlp"), rates_of("sign-symmetry", "cnn")
+        ((0.2, 0.01, 0), (0.2, 0.2, 0.2))
     """
-    return RATES[kind].get(method, RATES[kind]["tpSGD-l2"])
+    while method not in RATES[kind]:
+        method = LIKE.get(method, "tpSGD-l2")
+    return RATES[kind][method]

@@ -22,6 +22,8 @@ def rows(config: Any) -> list[Row]:
         "RNN": replace(config, network="rnn", widths=(units,)),
     }
     table = [_row(name, own, method) for name, own in networks.items() for method in METHODS]
+    signs = ("sign-symmetry", "sDFA")
+    table += [_row(name, networks[name], m) for name in ("MLP-1", "CNN") for m in signs]
     at_the_end = replace(networks["RNN"], targets="last", rate=0.2)
     table.append(_row("RNN, last target", at_the_end, "tpSGD-l2"))
     table.append(_row("CNN, per channel", replace(networks["CNN"], per_channel=True), "tpSGD-l2"))
@@ -80,7 +82,7 @@ def _memory_rows(config: Any, width: int, units: int) -> list[Row]:
 
 
 def _smoke_rows(config: Any) -> list[Row]:
-    """The rules on a small network, and every kind of layer, each under another loss."""
+    """Every rule, kind of layer, loss and mode; the frozen network of adaptors needs a file."""
     table = [_row("MLP-1", config, m) for m in METHODS if m != "tpSGD-l1"]
     cnn = replace(config, network="cnn", widths=(16,))
     lstm = replace(config, network="lstm", widths=(16,), targets="last")
@@ -89,5 +91,12 @@ def _smoke_rows(config: Any) -> list[Row]:
         _row("LSTM", lstm, "tpSGD-cosine"),
         _row("RNN", replace(lstm, network="rnn", targets="every"), "tpSGD-huber"),
     ]
+    brief = replace(config, duration="1ep")
+    two, cnn = replace(brief, widths=(16, 16)), replace(cnn, duration="1ep")
+    gru = replace(brief, network="gru", widths=(16,))
+    table += [_row("MLP-1", brief, m) for m in ("sign-symmetry", "sDFA", "tpSGD-bce")]
+    table += [_row("CNN", cnn, m) for m in ("sign-symmetry", "sDFA")]
+    table += [_row("GRU", gru, "tpSGD-linear")]
+    table += [_row("MLP-2", two, f"tpSGD-l2-{mode}") for mode in MODES]
     deep = replace(config, widths=(64,), batch=1024, sizes=(2, 8), trained=False)
     return table + [_row("depth", deep, method) for method in ("BP", "tpSGD-l2")]

@@ -12,6 +12,7 @@ from flax import linen
 
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.layers.adapters import no_adapter
+from jaxlearn.models.layers.gelu import gelu
 
 Part = Callable[[str], linen.Module]
 """Makes a module of the given name: `lambda name: SNNKAdapter(features, name=name)`."""
@@ -79,7 +80,7 @@ class Layer(linen.Module):
 
     def _perceptron(self, x: jax.Array) -> jax.Array:
         if self.replaced is None:
-            y = linen.gelu(linen.Dense(self.hidden, name="hidden")(x), approximate=False)
+            y = gelu(linen.Dense(self.hidden, name="hidden")(x))
         else:
             y = self.replaced("hidden")(x)
         return linen.Dense(x.shape[-1], name="out")(y)

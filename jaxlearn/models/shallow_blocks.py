@@ -19,11 +19,19 @@ VGG11 = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, 
 def max_pool(x: jax.Array, size: int) -> jax.Array:
     """Maxima over windows of `size x size`: `[B, H, W, C] -> [B, H / size, W / size, C]`.
 
+    Raises:
+        ValueError: when the windows do not divide the image.
+
     Example:
         >>> max_pool(jax.numpy.arange(4.0).reshape(1, 2, 2, 1), 2).ravel().tolist()
         [3.0]
     """
     batch, height, width, channels = x.shape
+    if height % size or width % size:
+        raise ValueError(
+            f"windows of {size} x {size} do not divide a map of {height} x {width}; other images "
+            "or fewer poolings fit"
+        )
     windows = x.reshape(batch, height // size, size, width // size, size, channels)
     return windows.max((2, 4))
 

@@ -53,7 +53,7 @@ class Learner(NamedTuple):
         activation: of the hidden units.
         l2: alpha of the penalty `alpha / (2 n) (|W|^2 + |V|^2)`; biases are free.
         max_iterations: of L-BFGS.
-        tolerance: relative decrease at which L-BFGS ends.
+        tolerance: relative decrease at which L-BFGS ends; with 0 where no step lowers the value.
     """
 
     units: int = 1
@@ -61,7 +61,7 @@ class Learner(NamedTuple):
     activation: str = "logistic"
     l2: float = 1e-4
     max_iterations: int = 200
-    tolerance: float = 1e-6
+    tolerance: float = 0.0
 
 
 PUBLISHED = Learner()

@@ -221,12 +221,13 @@ def _closed(layers: Sequence[PhysicalLayer], criterion: Criterion) -> list[Physi
 def examples() -> dict[str, Rule]:
     """Both kinds of goodness around a speckle, and the digital network, at toy size."""
     from jaxlearn.data.negative_data import overwrite_label
+    from jaxlearn.models.layers.gelu import gelu
     from jaxlearn.models.physical.layer import physical_layer
     from jaxlearn.models.physical.optics import speckle
     from jaxlearn.models.tiny import CLASSES
 
     layer = physical_layer(speckle(jax.random.key(0), 12), 12)
-    digital = physical_layer(None, 12, activation=jax.nn.gelu)
+    digital = physical_layer(None, 12, activation=gelu)
     labels = overwrite_label(CLASSES, 2.0)
     return {
         "phyff": phyff([layer, layer], labels),

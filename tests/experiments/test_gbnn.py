@@ -91,7 +91,23 @@ def test_what_boosting_is_seen_beside_learns_classes(method):
     assert found[0]["accuracy"] > 80
     paper = {row.config.dataset for row in rows(PRESETS["paper"])}
     assert {"power", "kin8nm", "sonar", "iris"} <= paper
-    assert len(paper) == 5 + 13 + 7 + 1
+    assert len(paper) == 5 + 13 + 8 + 1
+
+
+def test_the_paper_preset_cuts_no_table():
+    """The largest has 45,730 rows."""
+    assert all(row.config.limit > 45_730 for row in rows(PRESETS["paper"]))
+
+
+def test_rings_of_abalone_are_values():
+    try:
+        x, t = table("abalone", 50_000)
+    except MissingData as absent:
+        pytest.skip(str(absent))
+    assert len(x) == len(t) == 4177
+    assert t.dtype.kind == "f"
+    assert (t.min(), t.max()) == (1, 29)
+    assert loss_of(t).kappa == 1  # of the squared error
 
 
 def test_folds_are_scaled_and_coded_by_their_training_parts():
@@ -162,6 +178,10 @@ def test_wrong_configs_are_refused_and_the_stage_divides_over_a_pod():
         Config(dataset="mnist")
     with pytest.raises(ValueError, match="used <= folds"):
         Config(used=6)
+    with pytest.raises(ValueError, match=r"stage_units=\(0,\); a stage has at least one unit"):
+        Config(stage_units=(0,))
+    with pytest.raises(ValueError, match="steps=10; baselines are looked at 20 times"):
+        Config(method="adam", steps=10)
     made = program(PRESETS["paper"])
     assert made.batch["inputs"].shape[0] % 256 == 0
     assert made.state.params.rho.shape == (50,)

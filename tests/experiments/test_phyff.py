@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import erf
 
 from experiments import phyff
 from experiments.harness import Measured
@@ -125,6 +126,15 @@ def test_every_system_has_its_published_shapes():
         assert jax.eval_shape(layers[0].measure, x).shape == (1, width)
 
 
+def test_the_digital_network_has_the_exact_gelu():
+    config = phyff.Config(system="digital", **(phyff.PUBLISHED["digital"] | {"width": 1}))
+    layer, x = layers_of(config, None)[0], np.linspace(-6, 6, 241, dtype=np.float32)
+    params, state = layer.readout.init(KEY, jnp.ones((1, 1)))
+    identity = jax.tree.map(lambda leaf: jnp.full_like(leaf, leaf.ndim == 2), params)
+    found = layer.readout.apply(identity, state, x[:, None])[0][:, 0]
+    np.testing.assert_allclose(found, 0.5 * x * (1 + erf(x / 2**0.5)), rtol=1e-5, atol=1e-6)
+
+
 def test_the_error_of_a_twin_is_a_root_mean_square():
     y, target = np.random.default_rng(0).normal(size=(2, 6, 20))
     found, _ = rmse(jnp.asarray(y), {"targets": jnp.asarray(target)})
@@ -184,6 +194,13 @@ def test_seeds_are_stacked_and_differ():
         ({"layers": 0}, "layers=0"),
         ({"epochs": -1}, "epochs=-1"),
         ({"system": "optics", "drift": 0.1}, "only the acoustic"),
+        ({"width": 30}, "width=30; the acoustic system takes 20 values"),
+        ({"system": "microwave", "width": 30}, "width=30; the microwave system takes 20 values"),
+        ({"system": "optics", "method": "unsupervised"}, "unsupervised is of the digital system"),
+        ({"method": "forward-forward"}, "forward-forward is of the digital system"),
+        ({"system": "optics", "method": "linear"}, "the optical system images"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0; it has to be above 0"),
+        ({"theta": 0.0}, "theta=0.0; it has to be above 0"),
     ],
 )
 def test_impossible_rows_are_refused(change, match):

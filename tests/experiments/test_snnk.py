@@ -12,6 +12,7 @@ from experiments.harness import Measured, Run
 from experiments.parts import snnk_closed, snnk_networks
 from experiments.parts.snnk_estimates import errors
 from jaxlearn.core import trees
+from jaxlearn.data.uci import REGRESSION
 from jaxlearn.models.layers.random_features import relu_features, universal_features
 
 SMOKE, SMALL = snnk.PRESETS["smoke"], snnk.PRESETS["small"]
@@ -136,8 +137,93 @@ def test_claims_compare_accuracy_and_cost():
     }
 
 
-def test_unknown_methods_are_refused():
-    with pytest.raises(ValueError, match="method='relu' of uci is none of"):
-        replace(SMALL, study="uci", method="relu")
-    with pytest.raises(ValueError, match="at least 1"):
-        replace(SMALL, features=0)
+def test_the_adapter_is_compared_with_none_where_that_is_better_than_the_bottleneck():
+    rows = {row.name: {"accuracy": [80.0], "layer_params": [9.0]} for row in snnk.rows(SMALL)}
+    rows |= {name: {"slope": [-0.5]} for name in rows if name.startswith("kernel")}
+    rows |= {name: {"rmse": [1.0]} for name in rows if name.split(",")[0] in REGRESSION}
+    found = {}
+    for probe in (75.0, 77.0):
+        for name, accuracy, size in (
+            ("probe", probe, 0),
+            ("bottleneck", 73.0, 50),
+            ("relu", 75, 9),
+        ):
+            rows[f"adapter {name}"] = {"accuracy": [accuracy], "adapter_params": [float(size)]}
+        found[probe] = {c.id: c for c in snnk.claims(Measured(rows))}["adapter"]
+    assert found[75.0].holds
+    assert not found[77.0].holds
+    assert "-2.00 points from the probe" in found[77.0].measured
+
+
+def test_the_paper_preset_has_the_authors_settings():
+    made = {row.name: row.config for row in snnk.rows(snnk.PRESETS["paper"])}
+    adapters = [config for name, config in made.items() if name.startswith("adapter")]
+    assert len(adapters) == len(snnk.METHODS["adapter"])
+    for config in adapters:
+        assert (config.features, config.blocks, config.floor) == (8, True, 0.0)
+        assert (config.learning_rate, config.weight_decay, config.warmup) == (1e-5, 0.1, 0.06)
+        assert (config.schedule, config.batch, config.tokens) == ("linear", 64, 128)
+        assert config.steps == 8650  # 80 epochs of 6,920 sentences
+    ffn, bert = made["uptrain ffn"], made["uptrain every ffn, rows of one norm, floor -5"]
+    assert (ffn.features, ffn.uptrain_rate, ffn.batch, ffn.warmup) == (8, 5e-5, 16, 0.1)
+    assert ffn.steps // 2 == 40 * 45_000 / 16
+    assert (bert.features, bert.normalized, bert.floor) == (16, True, -5.0)
+    assert made["uptrain pooler"].features == 512
+
+
+def test_features_have_the_floor_and_the_norm_of_their_row():
+    config = replace(SMALL, method="relu", features=400, floor=-5.0, normalized=True)
+    features = snnk_networks.maps(config)
+    draws, x = features.draw(jax.random.key(0), 16), jnp.eye(16)[:1]
+    # the rows of norm 16^(1/4) = 2 see projections of standard deviation 2
+    wanted = np.maximum(2 * np.asarray(x @ draws["directions"].T), -5) / 20
+    found = np.asarray(features.phi(draws, x))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_allclose(features.phi(draws, 3 * x), wanted, rtol=1e-5)
+    assert found.min() == pytest.approx(-5 / 20)
+
+
+def test_rates_rise_and_fall_as_the_row_says():
+    """From the changes of one weight under a constant gradient, which Adam makes the rate."""
+    config = replace(SMALL, steps=100, learning_rate=0.1, schedule="linear", warmup=0.1)
+    for weight_decay in (0.0, 0.5):
+        tx = snnk.transform_of(replace(config, weight_decay=weight_decay))
+        w, state, rates = jnp.ones(()), tx.init(jnp.ones(())), []
+        for _ in range(100):
+            update, state = tx.update(jnp.ones(()), state, w)
+            rates.append(-float(update))
+        rise, fall = 0.1 * np.arange(10) / 10, 0.1 * (1 - np.arange(90) / 90)
+        wanted = np.concatenate([rise, fall]) * (1 + weight_decay)
+        np.testing.assert_allclose(rates, wanted, rtol=1e-4, atol=1e-7)
+    tx = snnk.transform_of(replace(config, schedule="cosine", warmup=0.0))
+    first, _ = tx.update(jnp.ones(()), tx.init(jnp.ones(())), w)
+    assert float(first) == pytest.approx(-0.1, rel=1e-4)
+
+
+def test_pilots_see_validation_images_alone():
+    test, held = (snnk.images(replace(SMOKE, judged=part)) for part in ("test", "validation"))
+    np.testing.assert_array_equal(held.test["inputs"], test.validation["inputs"])
+    assert held.test["inputs"].shape != test.test["inputs"].shape
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"study": "uci", "method": "relu"}, "method='relu' of uci is none of"),
+        ({"features": 0}, "at least 1"),
+        ({"dataset": "mnist"}, "dataset='mnist' of hidden is none of"),
+        ({"study": "uptrain", "method": "none"}, "dataset='fashion_mnist' of uptrain is none of"),
+        ({"study": "adapter", "method": "relu"}, "dataset='fashion_mnist' of adapter is none of"),
+        ({"study": "uci", "method": "ridge", "dataset": "x"}, "dataset='x' of uci is none of"),
+        (
+            {"study": "uci", "method": "ridge", "dataset": "energy", "judged": "validation"},
+            "its validation rows choose the ridge",
+        ),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"warmup": 1.0}, "warmup=1.0 is a share"),
+    ],
+)
+def test_rows_that_cannot_run_are_refused(change, text):
+    with pytest.raises(ValueError, match=text):
+        replace(SMALL, **change)

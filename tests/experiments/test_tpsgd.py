@@ -11,6 +11,7 @@ from experiments import tpsgd
 from experiments.harness import Measured
 from experiments.parts.frozen_resnet20 import frozen_resnet20
 from experiments.parts.tpsgd_adaptor import NOISE, shifted
+from experiments.parts.tpsgd_rates import RATES, rates_of
 from jaxlearn.core import Model, make_state, make_step, stack
 from jaxlearn.data import MissingData
 from jaxlearn.data.resnet_weights import MEAN, STD, resnet_weights
@@ -161,6 +162,30 @@ def test_rows_show_no_number_of_the_paper_and_rates_exist_for_all_of_them():
             assert hidden > 0 or row.config.method in ("shallow", "frozen")
 
 
+def test_feedback_by_signs_has_the_rates_of_feedback_without():
+    for kind in RATES:
+        assert rates_of("sign-symmetry", kind) == rates_of("FA", kind)
+        assert rates_of("sDFA", kind) == rates_of("DFA", kind)
+    assert rates_of("FA", "adaptor") == RATES["adaptor"]["BP"]
+    assert (
+        rates_of("tpSGD-bce", "cnn") == rates_of("tpSGD-l2-layerwise", "cnn") == (0.1, 0.03, 1e-5)
+    )
+
+
+def test_the_smoke_table_has_every_rule_layer_loss_and_mode():
+    made = [row.config for row in tpsgd.rows(SMOKE)]
+    methods = {config.method for config in made}
+    assert {*tpsgd.METHODS, *tpsgd.EXTRA} - {"frozen"} - methods == set()
+    assert {config.network for config in made} == {"mlp", "cnn", "rnn", "gru", "lstm"}
+
+
+@pytest.mark.parametrize("change", [{"network": "vgg11"}, {"channels": (4, 4, 4, 4)}])
+def test_networks_that_pool_more_often_than_the_image_allows_say_so(change):
+    rule = tpsgd.rule_of(replace(SMOKE, **({"network": "cnn"} | change)))
+    with pytest.raises(ValueError, match="do not divide a map"):
+        jax.eval_shape(rule.init, jax.random.key(0), BATCH)
+
+
 def test_programs_have_the_batch_on_every_chip():
     program = tpsgd.program(replace(SMOKE, batch=4))
     assert program.batch["inputs"].shape == (256 * 4, 8, 8, 1)
@@ -220,6 +245,8 @@ def test_each_claim_fails_on_figures_against_it(row, value, failing):
     [
         ({"method": "BPP"}, "method='BPP' is none of"),
         ({"rate": -1.0}, "have to be 0 or more"),
+        ({"widths": ()}, r"widths=\(\); the network needs a hidden layer"),
+        ({"network": "cnn", "widths": (), "channels": ()}, "needs a hidden layer"),
         ({"dataset": "spoken_digits"}, "takes images"),
         ({"dataset": "cifar10-noise"}, "adaptors go with the datasets"),
         ({"method": "frozen"}, '"frozen" is theirs alone'),

@@ -32,6 +32,12 @@ def test_pooling_takes_maxima_of_windows():
     np.testing.assert_array_equal(max_pool(x, 2), wanted)
 
 
+def test_windows_that_do_not_divide_the_map_are_refused():
+    for shape in ((1, 3, 4, 1), (1, 4, 3, 1)):
+        with pytest.raises(ValueError, match="windows of 2 x 2 do not divide a map of"):
+            max_pool(np.zeros(shape), 2)
+
+
 def test_unknown_cells_are_refused():
     with pytest.raises(ValueError, match="unknown cell 'elman'"):
         recurrent(4, "elman")

@@ -256,5 +256,5 @@ def test_wrong_words_are_refused(change, text):
 
 
 def test_the_published_learner():
-    assert Learner() == Learner(1, 0.5, "logistic", 1e-4, 200)
+    assert Learner() == Learner(1, 0.5, "logistic", 1e-4, 200, 0.0)
     assert lbfgs(lambda x: (x**2).sum(), jnp.ones(2)).value < 1e-10

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from jaxlearn.models.layers.gelu import gelu
 from jaxlearn.models.layers.random_features import Features
 from jaxlearn.models.layers.snnk import OMEGA, frozen_draws
 
@@ -75,7 +76,7 @@ class BottleneckAdapter(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[..., d]` to `[..., d]`."""
-        hidden = linen.gelu(linen.Dense(self.down, kernel_init=SMALL, name="down")(x))
+        hidden = gelu(linen.Dense(self.down, kernel_init=SMALL, name="down")(x))
         up = linen.Dense(x.shape[-1], kernel_init=linen.initializers.zeros, name="up")
         return x + up(hidden)
 
