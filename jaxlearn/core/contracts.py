@@ -11,8 +11,9 @@ State = dict[str, PyTree]
 """Collections by name: `"sequence"` lives for one sequence (membranes), all others last.
 
 Floating-point leaves of a lasting collection are averaged over the devices at every step, those of
-`"frozen"` and `"memory"` are not: the first never change, and a rule that writes to the second (one
-row per example of the data set, say) gathers what it writes, see `axis.gather`.
+`"frozen"`, `"memory"` and `"momentum"` are not: the first never change, a rule that writes to the
+second (one row per example of the data set, say) gathers what it writes, see `axis.gather`, and the
+third are moving averages of parameters, which every device computes alike.
 """
 Batch = dict[str, PyTree]
 """`"inputs"` and usually `"labels"`; every leaf but the context has the examples on axis 0.
@@ -30,6 +31,7 @@ Objective = Callable[[PyTree, Batch], tuple[jax.Array, Metrics]]
 SEQUENCE = "sequence"
 FROZEN = "frozen"
 MEMORY = "memory"
+MOMENTUM = "momentum"
 CONTEXT = "context"
 
 
