@@ -2,8 +2,9 @@
 
 Expected (`small`, seeds 0 to 2): backprop 42.9 %, greedy 36.7, DGL 38.6, AugLocal with d = 1, 3
 42.1, 41.5; all claims hold, in 14 minutes on 2 cores. Memory of a step at batch 1024 on one
-TPU v5e chip, from its compiler: ResNet-32 takes 1710 MiB under backprop and 542 MiB under AugLocal,
-ResNet-110 6134 and 585 MiB (`results/auglocal/memory.json`).
+TPU v5e chip, from its compiler: ResNet-32 takes 1710 MiB under backprop and 542 MiB under AugLocal
+with d = 2 and equal modules in a loop, ResNet-110 6134 and 585 MiB (`results/auglocal/memory.json`,
+`experiments/_auglocal_memory.py`).
 
     python -m experiments table auglocal --preset small
 
@@ -11,7 +12,10 @@ The whole method is here: a ResNet as a list of layers (`models.cifar_resnet`), 
 evenly spaced later layers (`models.heads.copied_blocks`), and modules that learn by themselves
 (`rules.auglocal` over `rules.local_learning`). Rows: backprop, greedy linear heads, DGL's heads,
 PredSim, InfoPro, AugLocal at several depths, and with heads that copy the next layers
-("consecutive") or the layer itself ("repeated").
+("consecutive") or the layer itself ("repeated"). `accuracy` is that of the last epoch on the test
+images. `cka` says how alike the layers are to backprop's of the same seed, linear CKA on 500 test
+images averaged over the layers, and `probe` what a linear classifier reads from the pooled output
+of the middle layer (test accuracy in percent, fitted to 5,000 training images).
 
 Deviations from the paper:
 
@@ -24,6 +28,10 @@ Deviations from the paper:
    Where a device has few images, use `--config.sync true` (it adds collectives to every layer).
 5. Where the lossless CIFAR-10 is not at hand its JPEG-compressed variant is read, on which all
    networks do worse.
+6. PredSim compares the examples of one device with each other.
+7. `imagenet` (ResNet-34, ResNet-101 and VGG-13, every layer isolated) can be compiled but not
+   trained here: `python -m experiments compile auglocal --preset imagenet --topology v5e:4x4`. Its
+   heads have 4 blocks, which could be read for ResNet-34 alone, and its rate has no warm-up.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -32,9 +40,7 @@ from typing import Any, Literal
 
 from experiments.harness import (
     Bench,
-    Claim,
     Experiment,
-    Measured,
     Peer,
     Program,
     Row,
@@ -43,6 +49,8 @@ from experiments.harness import (
     each_seed,
     main,
 )
+from experiments.parts.auglocal_claims import claims
+from experiments.parts.auglocal_rows import network_rows, published_rows
 
 CLASSES = 10
 
@@ -85,15 +93,58 @@ class Config:
     sync: bool = False
     loop: bool = True
 
+    @property
+    def layers(self) -> int:
+        """Of the network: the stem and the blocks."""
+        return 1 + sum(self.blocks)
+
     def __post_init__(self) -> None:
-        layers = 1 + sum(self.blocks)
+        layers = self.layers
         if not 1 <= min(self.depth, *self.depths) <= max(self.depth, *self.depths) < layers:
             raise ValueError(
                 f"depth={self.depth}, depths={self.depths}: each in 1..{layers - 1} for {layers} "
                 "layers"
             )
+        self.check_image()
+
+    def check_image(self) -> None:
+        """Refuse sides that CIFAR's images cannot be averaged to."""
         if self.image < 1 or 32 % self.image:
             raise ValueError(f"image={self.image}; it has to divide 32")
+
+
+@dataclass(frozen=True)
+class ImageNet(Config):
+    """ResNet-34 on ImageNet, every layer isolated; other rows change the network.
+
+    kind: of the layers, basic or bottleneck blocks after a stem, or VGG's convolutions, of which
+    `blocks` says how many each stage has. Heads are not shallower towards the end.
+    """
+
+    method: Literal["backprop", "checkpoint", "auglocal"] = "auglocal"
+    kind: Literal["basic", "bottleneck", "vgg"] = "basic"
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    depth: int = 4
+    tau: float = 0.0
+    depths: tuple[int, ...] = (4,)
+    baselines: tuple[Baseline, ...] = ()
+    ablations: tuple[Literal["consecutive", "repeated"], ...] = ()
+    image: int = 224
+    epochs: int = 200
+    learning_rate: float = 0.4
+    warmup: int = 0
+    loop: bool = False
+
+    @property
+    def layers(self) -> int:
+        """Of the network; a VGG has no stem."""
+        return sum(self.blocks) + (self.kind != "vgg")
+
+    def check_image(self) -> None:
+        """Refuse sides that five halvings leave a remainder of."""
+        if self.image < 32 or self.image % 32:
+            raise ValueError(f"image={self.image}; it has to be a multiple of 32")
 
 
 SMALL = Config(
@@ -130,10 +181,22 @@ SMOKE = replace(
 
 
 @cache
+def network(blocks: tuple[int, ...], widths: tuple[int, ...], sync: bool) -> Any:
+    """The layers of the ResNet, made once: equal networks compile once."""
+    from jaxlearn.models.cifar_resnet import cifar_resnet
+
+    return cifar_resnet(blocks, widths, sync=sync)
+
+
+@cache
 def rule_of(config: Config) -> Any:
     """The row's rule over images with values 0 to 255."""
+    if isinstance(config, ImageNet):
+        from experiments.parts.auglocal_imagenet import rule
+
+        return rule(config)
     from jaxlearn.core import stack
-    from jaxlearn.models.cifar_resnet import cifar_resnet, classifier, layer_widths
+    from jaxlearn.models.cifar_resnet import classifier, layer_widths
     from jaxlearn.models.heads.copied_blocks import copied_blocks_head
     from jaxlearn.models.heads.dgl import dgl_head
     from jaxlearn.models.heads.predsim import predsim_head
@@ -149,7 +212,7 @@ def rule_of(config: Config) -> Any:
     from jaxlearn.rules.greedy import greedy
     from jaxlearn.rules.predsim import predsim
 
-    layers, end = cifar_resnet(config.blocks, config.widths, sync=config.sync), classifier(CLASSES)
+    layers, end = network(config.blocks, config.widths, config.sync), classifier(CLASSES)
     widths = layer_widths(config.blocks, config.widths)
 
     def head(layer: int, selected: list[int]) -> Any:
@@ -203,18 +266,23 @@ def over_images(rule: Any, config: Config) -> Any:
     """A rule for normalised images, cropped and flipped in training, over values 0 to 255."""
     from functools import partial
 
-    import jax.numpy as jnp
-
     from jaxlearn.core import prepared
     from jaxlearn.data.augment import augment, compose, random_crop, random_flip
-    from jaxlearn.data.cifar10 import MEAN, STD
 
     def normalise(batch: dict[str, Any]) -> dict[str, Any]:
-        scaled = jnp.asarray(batch["inputs"], jnp.float32) / 255
-        return batch | {"inputs": (scaled - jnp.array(MEAN)) / jnp.array(STD)}
+        return batch | {"inputs": normalised(batch["inputs"])}
 
     move = partial(augment, transform=compose(random_crop(config.pad), random_flip))
     return prepared(rule, normalise, move)
+
+
+def normalised(images: Any) -> Any:
+    """Images of values 0 to 255 less the mean of their channels, over their deviation."""
+    import jax.numpy as jnp
+
+    from jaxlearn.data.cifar10 import MEAN, STD
+
+    return (jnp.asarray(images, jnp.float32) / 255 - jnp.array(MEAN)) / jnp.array(STD)
 
 
 @cache
@@ -254,9 +322,35 @@ def read(config: Config) -> Any:
 
 
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
-    """Train one seed and score its last epoch on the test images, in percent."""
-    name, settings = config.method, asdict(config)
-    return {"accuracy": train_rule(rule_of(config), config, seed, run, name, settings)}
+    """Train one seed, score its last epoch on the test images in percent, and look at its layers.
+
+    Raises ValueError for ImageNet, whose files have no reader here.
+    """
+    if isinstance(config, ImageNet):
+        raise ValueError(
+            "ImageNet has no reader here; `compile auglocal --preset imagenet` compiles the step, "
+            "and `rule_of` gives the rule for batches of your own"
+        )
+    from experiments.harness.store import fingerprint
+    from experiments.parts.auglocal_layers import likeness, probed, variables
+
+    rule, data = rule_of(config), read(config)
+    state = trained(rule, config, seed, run, config.method, asdict(config))
+    # the row of backprop, which is there already where a table is made
+    plain = replace(config, method="backprop", depth=config.depths[0], selection="uniform")
+    other = state
+    if plain != config:
+        beside = replace(run, workdir=run.workdir.parent / fingerprint(plain))
+        other = trained(rule_of(plain), plain, seed, beside, plain.method, asdict(plain))
+    layers = network(config.blocks, config.widths, config.sync)
+    own, theirs = variables(state, len(layers)), variables(other, len(layers))
+    part = lambda examples, size: (normalised(examples["inputs"][:size]), examples["labels"][:size])
+    train, test = part(data.train, 5_000), part(data.test, 2_000)
+    return {
+        "accuracy": accuracy_of(rule, config, state),
+        "cka": likeness(layers, own, theirs, test[0][:500]),
+        "probe": probed(layers, own, train, test, CLASSES),
+    }
 
 
 def train_rule(
@@ -266,111 +360,57 @@ def train_rule(
 
     settings: what the workdir belongs to, the seed aside.
     """
+    return accuracy_of(rule, config, trained(rule, config, seed, run, name, settings))
+
+
+def accuracy_of(rule: Any, config: Config, state: Any) -> float:
+    """On the test images, in percent."""
+    from jaxlearn.data.batches import padded
+    from jaxlearn.objectives import correct
+    from jaxlearn.runtime import evaluator, every_device
+
+    data = read(config)
+    tests = padded(data.test, min(500, len(data.test["labels"])))
+    evaluate = evaluator(rule.predict, {"accuracy": correct}, tests, every_device())
+    return 100 * evaluate(state)["accuracy"]
+
+
+def trained(
+    rule: Any, config: Config, seed: int, run: Run, name: str, settings: dict[str, Any]
+) -> Any:
+    """The state after training any rule by the config's protocol; see `train_rule`."""
     import jax
 
     from jaxlearn.core import make_state, make_step
-    from jaxlearn.data.batches import batches, padded
-    from jaxlearn.objectives import correct
-    from jaxlearn.runtime import evaluator, every_device, fit, own_rows
+    from jaxlearn.data.batches import batches
+    from jaxlearn.runtime import every_device, fit, own_rows
 
     data = read(config)
     stream = batches(data.train, config.batch, seed=seed)
     tx = transform_of(config, stream.steps_per_epoch)
-    mesh = every_device()
     # two images say as much about shapes as a batch, and cost less where nothing is compiled
     few = jax.tree.map(lambda leaf: leaf[:2], stream(0))
     state = make_state(rule, tx, jax.random.key(seed), few)
-    fitted = fit(
+    return fit(
         make_step(rule, tx),
         state,
         own_rows(stream),
         steps=config.epochs * stream.steps_per_epoch,
-        mesh=mesh,
+        mesh=every_device(),
         workdir=run.folder(seed),
         config=settings | {"seed": seed},
         progress=run.progress,
         name=name,
-    )
-    tests = padded(data.test, min(500, len(data.test["labels"])))
-    evaluate = evaluator(rule.predict, {"accuracy": correct}, tests, mesh)
-    return 100 * evaluate(fitted.state)["accuracy"]
-
-
-PUBLISHED = {"backprop": 94.61, "auglocal, d = 6": 93.96}
-"""ResNet-110 with 55 local layers on CIFAR-10, as quoted from the paper's main table."""
+    ).state
 
 
 def rows(preset: Config) -> list[Row]:
-    """Backprop, the two older kinds of head, AugLocal from shallow to deep heads, its ablations."""
-    plain = [
-        Row(name, replace(preset, method=name, depth=preset.depths[0]))
-        for name in ("backprop", *preset.baselines)
-    ]
-    deep = [
-        Row(f"auglocal, d = {d}", replace(preset, method="auglocal", depth=d))
-        for d in preset.depths
-    ]
-    most = replace(preset, method="auglocal", depth=max(preset.depths))
-    deep += [
-        Row(f"auglocal, d = {most.depth}, {name}", replace(most, selection=name))
-        for name in preset.ablations
-    ]
-    whole = preset.epochs == Config().epochs
-    known = {name: {"accuracy": value} for name, value in PUBLISHED.items()} if whole else {}
-    return [replace(row, paper=known.get(row.name, {})) for row in [*plain, *deep]]
+    """The baselines and AugLocal at every depth; `paper` has them for both published networks."""
+    if isinstance(preset, ImageNet):
+        from experiments.parts import auglocal_imagenet
 
-
-def claims(measured: Measured) -> list[Claim]:
-    """What must hold of the method at any scale, and what a short training can show."""
-    from jaxlearn.rules.auglocal import pyramid, uniform_selection
-
-    deep = [name for name in measured.rows if name.startswith("auglocal") and name[-1].isdigit()]
-    first, last = deep[0], deep[-1]
-    over_greedy = measured.gap(last, "greedy", "accuracy")
-    below = measured.gap("backprop", last, "accuracy")
-    with_depth = measured.gap(last, first, "accuracy")
-    show = lambda *names: ", ".join(measured.show(name, "accuracy") for name in names)
-    return [
-        Claim(
-            "head-schedule",
-            "ResNet-32, d = 3: depths 3 x 6 then 2 x 6, and the first head copies layers 5, 10, 15",
-            pyramid(16, 3) == [3] * 6 + [2] * 6 and uniform_selection(0, 16, 3) == [5, 10, 15],
-            f"{pyramid(16, 3)}, {uniform_selection(0, 16, 3)}",
-            presets=("smoke", "small", "paper"),
-        ),
-        Claim(
-            "better-than-greedy",
-            "the deepest heads are at least 3 points above linear heads",
-            over_greedy >= 3,
-            show(last, "greedy"),
-            "within few epochs shallow heads may learn as fast as deep ones",
-        ),
-        Claim(
-            "depth-helps",
-            "the deepest heads are no worse than the shallowest, within 1 point",
-            with_depth >= -1,
-            show(last, first),
-            "within few epochs shallow heads may learn as fast as deep ones",
-        ),
-        Claim(
-            "near-backprop",
-            "the deepest heads are within 3 points of backprop",
-            below <= 3,
-            show("backprop", last),
-            "backprop may need fewer epochs than local learning",
-        ),
-        *(
-            Claim(
-                f"above-{name}",
-                f"evenly spaced layers are no worse in heads than {name} ones",
-                measured.gap(last, f"{last}, {name}", "accuracy") >= 0,
-                show(last, f"{last}, {name}"),
-                presets=("paper",),
-            )
-            for name in ("consecutive", "repeated")
-            if f"{last}, {name}" in measured.rows
-        ),
-    ]
+        return auglocal_imagenet.rows(preset)
+    return published_rows(preset) if preset.epochs == Config().epochs else network_rows(preset)
 
 
 def program(config: Config) -> Program:
@@ -380,6 +420,10 @@ def program(config: Config) -> Program:
 
 def abstract_program(rule: Any, config: Config) -> Program:
     """The step of any rule over a whole batch of images, from shapes alone."""
+    if isinstance(config, ImageNet):
+        from experiments.parts import man_imagenet
+
+        return man_imagenet.abstract_program(rule, config)
     import jax.numpy as jnp
 
     from experiments.parts.abstract import abstract, labelled
@@ -428,19 +472,29 @@ EXPERIMENT = Experiment(
     paper="Ma, Wu, Si and Tan, ICLR 2024, arXiv 2402.17318",
     slots=("rule", "model"),
     Config=Config,
-    presets={"smoke": SMOKE, "small": SMALL, "paper": Config()},
+    presets={"smoke": SMOKE, "small": SMALL, "paper": Config(), "imagenet": ImageNet()},
     rows=rows,
     train=each_seed(train_one),
     claims=claims,
     program=program,
     bench=bench,
-    figure=lambda table: bars(table, {"accuracy": "test accuracy, %"}),
+    figure=lambda table: bars(
+        table,
+        {
+            "accuracy": "test accuracy, %",
+            "cka": "CKA with backprop's layers",
+            "probe": "probe of the middle layer, %",
+        },
+    ),
     deviations=(
         "`small`: 10 layers of widths 8, 16, 32, 5 epochs, 6,400 images averaged to 16 x 16.",
         "Accuracy is that of the last epoch; the authors' logs give the best epoch on test images.",
         "PredSim, InfoPro and the ablations of the heads are not rows of `small`.",
         "Batch statistics are each device's own; with few images per device set `sync`.",
         "JPEG-compressed CIFAR-10 where the lossless archive is not at hand.",
+        "PredSim compares the examples of one device with each other.",
+        "`imagenet` is compiled, not trained: the images are not at hand. Its heads have 4 blocks, "
+        "which could be read for ResNet-34 alone, and its rate has no warm-up.",
     ),
     notes=(
         "The gap between local learning and backprop at 400 epochs is not a claim of `small`.",

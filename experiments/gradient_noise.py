@@ -15,6 +15,7 @@ Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import product
 from typing import Any, Literal
 
 import jax
@@ -24,9 +25,7 @@ import optax
 
 from experiments.harness import (
     Bench,
-    Claim,
     Experiment,
-    Measured,
     Peer,
     Program,
     Row,
@@ -35,6 +34,7 @@ from experiments.harness import (
     main,
 )
 from experiments.parts.abstract import abstract, labelled
+from experiments.parts.gradient_noise_claims import claims
 from jaxlearn.core import Key, Model, Rule, Step, make_state, make_step
 from jaxlearn.data import load
 from jaxlearn.data.babi import Babi, babi, simulated
@@ -51,8 +51,8 @@ from jaxlearn.runtime import every_device, fit, own_rows
 from jaxlearn.transforms.gradient_noise import gradient_noise, noisy
 
 DEVIATIONS = (
-    "Fashion-MNIST stands in for MNIST at `paper`, the 8 x 8 digits at `small`, where the paper's "
-    "20 hidden layers of 50 units are kept; both have 10 classes.",
+    "At `small` the 8 x 8 digits stand in for MNIST; the paper's 20 hidden layers of 50 units "
+    "are kept, and of its two learning rates the larger, 0.1.",
     "Noise of variance 0.1 at t = 0 at `small`: with 0.01 and a learning rate of 0.1 noise moves a "
     "weight by about 0.08 in 1,500 steps, which 20 layers of 50 units cannot pass a signal "
     "through. `paper` has rows for 0.01, 0.3 and 1.",
@@ -62,6 +62,10 @@ DEVIATIONS = (
     "A linear start looks at the validation loss thirty times in a training and ends at the first "
     "look that does not find it lower, in every restart by itself; learning rate, momentum and the "
     "step that noise is annealed by go on as they are.",
+    "Memory networks train at one learning rate all along instead of a halved one, and on 1,000 "
+    "stories per task: the set of 10,000 has no reader here.",
+    "Multiplication is trained at one setting per variance instead of a grid of some 7,000, so its "
+    "counts of good networks are out of 100.",
     "The Neural GPU is trained at `smoke` and `paper` alone: its steps take too long on a CPU.",
 )
 PRESET_NOISE, LITTLE = 0.1, 0.01
@@ -92,7 +96,7 @@ class Config:
     dropout: float = 0.0
     optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
     learning_rate: float = 0.1
-    dataset: Literal["digits", "fashion_mnist"] = "digits"
+    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"
     layers: int = 20
     width: int = 50
     batch: int = 32
@@ -124,14 +128,14 @@ class Config:
 PRESETS = {
     "smoke": Config(layers=3, width=16, steps=20, restarts=2),
     "small": Config(),
-    "paper": Config(dataset="fashion_mnist", batch=64, steps=40_000, restarts=20),
+    "paper": Config(dataset="mnist", batch=64, steps=40_000, restarts=20),
 }
 
 
 def rows(config: Config) -> list[Row]:
     """Initialisations with and without noise; baselines beside the simple one."""
     of = partial(replace, config)
-    if config.dataset == "fashion_mnist":
+    if config.dataset != "digits":
         return _paper_rows(config)
     if config.layers < 20:
         return _smoke_rows(config)
@@ -183,7 +187,7 @@ def _smoke_rows(config: Config) -> list[Row]:
 
 
 def _paper_rows(config: Config) -> list[Row]:
-    """Section 4.1: six settings of initialisation and clipping, three variances."""
+    """Section 4.1: six settings of initialisation and clipping, three variances, two rates."""
     settings: list[tuple[Any, float]] = [
         ("simple", 0.0),
         ("simple", 100.0),
@@ -193,12 +197,14 @@ def _paper_rows(config: Config) -> list[Row]:
         ("zeros", 10.0),
     ]
     table = []
-    for initial, clip in settings:
+    for (initial, clip), rate in product(settings, (0.1, 0.01)):
         name = f"{initial}, clip {clip:g}" if clip else f"{initial}, no clipping"
-        of = partial(replace, config, initial=initial, clip=clip)
+        name += "" if rate == config.learning_rate else f", rate {rate:g}"
+        of = partial(replace, config, initial=initial, clip=clip, learning_rate=rate)
         table.append(Row(name, of()))
         table += [Row(f"{name}, noise {eta:g}", of(eta=eta)) for eta in (0.01, 0.3, 1.0)]
         if initial == "simple":
+            table.append(Row(f"{name}, constant noise", of(eta=LITTLE, gamma=0.0)))
             table.append(Row(f"{name}, dropout", of(dropout=0.5)))
             table.append(Row(f"{name}, weight noise", of(on="weights", eta=WEIGHT_NOISE)))
     gpu = replace(config, task="neural_gpu", width=24, batch=32, optimizer="adam", clip=1.0)
@@ -303,8 +309,10 @@ def train(config: Config, seeds: Sequence[int], run: Run) -> dict[int, dict[str,
     predict = jax.jit(lambda state, x: learner.predict(state.params, state.state, {"inputs": x})[0])
     found = [judged(config, seed_of(states, i), predict, *held) for i in range(len(keys))]
     groups = np.array_split(np.arange(len(keys)), len(seeds))
+    constant = _most_frequent(held[1]["labels"])
     return {
-        seed: _summary([found[i] for i in group]) for seed, group in zip(seeds, groups, strict=True)
+        seed: summary([found[i] for i in group], constant, counts=bool(config.operation))
+        for seed, group in zip(seeds, groups, strict=True)
     }
 
 
@@ -335,15 +343,32 @@ def judged(
     return scores | {"weight": largest, "classes": len(np.unique(named))}
 
 
-def _summary(restarts: list[dict[str, float]]) -> dict[str, float]:
-    """Best by validation, mean, and the share of restarts within a tenth of the best."""
+def _most_frequent(labels: Any) -> float:
+    """The accuracy in percent of always giving the most frequent answer."""
+    _, counts = np.unique(np.asarray(labels), axis=0, return_counts=True)
+    return 100 * float(counts.max() / len(labels))
+
+
+def summary(
+    restarts: list[dict[str, float]], constant: float, *, counts: bool = False
+) -> dict[str, float]:
+    """Best by validation, mean, and the share of restarts within a tenth of the best.
+
+    constant: the accuracy that an answer without a look at the question has; restarts that are no
+    better are no success, whatever the best one is. counts: add how many restarts are wrong on
+    under 1, 2, 3 and 5 %.
+    """
     accuracies = np.array([found["accuracy"] for found in restarts])
     best = max(restarts, key=lambda found: found["validation"])["accuracy"]
     column = lambda name: [found[name] for found in restarts]
+    good = (accuracies >= 0.9 * best) & (accuracies > constant)
+    wrong = 100 - accuracies
+    under = {f"under_{limit}": float((wrong < limit).sum()) for limit in (1, 2, 3, 5)}
     return {
         "best": best,
         "mean": float(accuracies.mean()),
-        "success": 100 * float((accuracies >= 0.9 * best).mean()),
+        "success": 100 * float(good.mean()),
+        **(under if counts else {}),
         **{name: max(column(name)) for name in ("weight", "classes") if name in restarts[0]},
         **{
             name: float(np.mean(column(name)))
@@ -353,68 +378,10 @@ def _summary(restarts: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def claims(measured: Measured) -> list[Claim]:
-    """What noise should and should not change at this scale."""
-    if "zeros" not in measured.rows:
-        return []
-    stuck = [*measured.values("zeros", "weight"), *measured.values("zeros", "classes")]
-    found = [
-        Claim(
-            "zeros-stay-zeros",
-            "without noise a network of zeros keeps all hidden weights at exactly 0 and names one "
-            "class, in every restart",
-            set(stuck) == {0.0, 1.0},
-            f"largest weight {max(measured.values('zeros', 'weight')):g}, classes "
-            f"{max(measured.values('zeros', 'classes')):g}",
-            presets=("smoke", "small"),
-        )
-    ]
-    if measured.preset == "smoke":
-        return found
-    best = measured.values("zeros, noise", "best")
-    gain = measured.gap("simple, noise", "simple", "mean")
-    same = measured.gap("he, little noise", "he", "mean")
-    kind = measured.gap("simple, noise", "simple, constant noise", "mean")
-    shown = lambda *names: ", ".join(measured.show(name, "mean") for name in names)
-    return [
-        *found,
-        Claim(
-            "noise-trains-zeros",
-            "with noise the best restart from zeros reaches 50 %, for every seed",
-            min(best) >= 50,
-            f"best restarts {', '.join(f'{value:.1f}' for value in best)} %",
-            presets=("small",),
-        ),
-        Claim(
-            "noise-helps-a-simple-start",
-            "mean accuracy from N(0, 0.1^2) is at least 20 points higher with noise",
-            gain >= 20,
-            f"{gain:+.2f}: {shown('simple, noise', 'simple')}",
-            presets=("small",),
-        ),
-        Claim(
-            "good-starts-need-none",
-            "from He's start little noise (variance 0.01) costs at most 5 points of mean accuracy",
-            same >= -5,
-            f"{same:+.2f}: {shown('he, little noise', 'he', 'he, noise')}",
-            presets=("small",),
-        ),
-        Claim(
-            "annealing-helps",
-            "mean accuracy from N(0, 0.1^2) is at least 20 points higher with annealed than with "
-            "constant noise",
-            kind >= 20,
-            f"{kind:+.2f}: {shown('simple, noise', 'simple, constant noise')}",
-            presets=("small",),
-        ),
-    ]
-
-
 def program(config: Config) -> Program:
     """One restart's step with the published batch on every device."""
-    shape = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}[config.dataset]
-    size = config.batch * DEVICES
-    batch = labelled(size, shape)
+    side = 8 if config.dataset == "digits" else 28
+    batch = labelled(config.batch * DEVICES, (side, side, 1))
     learner, tx = rule(config), transform(replace(config, eta=0.01), jax.random.key(0))
     return abstract(learner, tx, batch)
 
@@ -471,9 +438,10 @@ EXPERIMENT = Experiment(
     deviations=DEVIATIONS,
     notes=(
         "`best` is the test accuracy of the restart with the best validation accuracy, `success` "
-        "the share of restarts with at least nine tenths of it, `weight` the largest absolute "
-        "hidden weight and `classes` the most classes that a restart names; `switched` is the step "
-        "that ended a linear start.",
+        "the share of restarts with at least nine tenths of it that are better than the most "
+        "frequent answer, `under_N` how many restarts are wrong on fewer than N % of the longer "
+        "numbers, `weight` the largest absolute hidden weight and `classes` the most classes that "
+        "a restart names; `switched` is the step that ended a linear start.",
         "Constant noise of variance v at a constant learning rate is Langevin dynamics of "
         "temperature v times half the rate, here 0.005. Weight noise has the standard deviation "
         "0.1 of the simple start.",
@@ -483,6 +451,9 @@ EXPERIMENT = Experiment(
         "points instead of 1 because restarts from He's start differ by tens of points, and set "
         "the margin of 20 points for annealing. Nothing is claimed about bAbI task 1, which "
         "memory networks learn without noise.",
+        "No kernel draws noise and updates weights in one pass: networks as small as the paper's "
+        "have no use for it, and it could not draw what `jax.random` draws from a key. The bench "
+        "goes up to layers of 1,024 units.",
     ),
 )
 

@@ -11,9 +11,10 @@ State = dict[str, PyTree]
 """Collections by name: `"sequence"` lives for one sequence (membranes), all others last.
 
 Floating-point leaves of a lasting collection are averaged over the devices at every step, those of
-`"frozen"` and `"memory"` are not: the first never change, and a rule that writes to the second (one
-row per example of the data set, say) gathers what it writes, see `axis.gather`. `"activity"` is
-what the layers made of the whole context at the step before: it moves on once per step.
+`"frozen"`, `"memory"` and `"momentum"` are not: the first never change, a rule that writes to the
+second (one row per example of the data set, say) gathers what it writes, see `axis.gather`, and the
+third are moving averages of parameters, which every device computes alike. `"activity"` is what the
+layers made of the whole context at the step before: it moves on once per step.
 """
 Batch = dict[str, PyTree]
 """`"inputs"` and usually `"labels"`; every leaf but the context has the examples on axis 0.
@@ -32,6 +33,7 @@ SEQUENCE = "sequence"
 FROZEN = "frozen"
 MEMORY = "memory"
 ACTIVITY = "activity"
+MOMENTUM = "momentum"
 CONTEXT = "context"
 
 

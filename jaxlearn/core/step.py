@@ -11,6 +11,7 @@ from jaxlearn.core import axis, trees
 from jaxlearn.core.contracts import (
     FROZEN,
     MEMORY,
+    MOMENTUM,
     SEQUENCE,
     Batch,
     Key,
@@ -21,6 +22,8 @@ from jaxlearn.core.contracts import (
 )
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+ALIKE = (FROZEN, MEMORY, MOMENTUM, SEQUENCE)
+"""Collections that are not averaged: equal on all devices already, or over before the step is."""
 
 
 def make_state(rule: Rule, tx: optax.GradientTransformation, key: Key, batch: Batch) -> TrainState:
@@ -80,7 +83,7 @@ def taught(
         scale: factor of the signal.
     """
     grads, collections, metrics = rule.signal(state.params, state.state, batch, key)
-    own = {name: c for name, c in collections.items() if name in (FROZEN, MEMORY, SEQUENCE)}
+    own = {name: c for name, c in collections.items() if name in ALIKE}
     moving = {name: c for name, c in collections.items() if name not in own}
     grads, moving, metrics = axis.mean((grads, moving, metrics))
     grads = grads if scale == 1.0 else trees.scale(scale, grads)

@@ -129,9 +129,15 @@ def auglocal(
         loop: compute equal neighbours in one compiled loop, see `local_learning`.
 
     Raises:
-        ValueError: when the depth is not in 0 … L-1, or `joint` not in 1 … L.
+        ValueError: when the depth is not in 0 … L-1, or `joint` not in 1 … L (L alone, where the
+            depth is 0).
     """
     count = len(layers)
+    if depth == 0 and joint not in (None, count):
+        raise ValueError(
+            f"depth 0 is backpropagation, where all {count} layers learn together; "
+            f"found joint={joint}"
+        )
     depths = pyramid(count, depth or count - 1, tau, joint=joint) if count > 1 else []
     heads = [head(i, selection(i, count, d)) for i, d in enumerate(depths)]
     local = [Auxiliary(one, objective) for one in heads]

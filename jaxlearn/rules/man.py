@@ -13,13 +13,15 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxlearn.core import Batch, Key, Model, Objective, Params, PyTree, Rule, State, stack
-from jaxlearn.models.heads.momentum import MOMENTUM, Bias, momentum_head
+from jaxlearn.core import MOMENTUM, Batch, Key, Model, Objective, Params, PyTree, Rule, State, stack
+from jaxlearn.models.heads.momentum import Bias, momentum_head
 from jaxlearn.objectives import cross_entropy
 from jaxlearn.rules.local_learning import HEADS, Auxiliary, LocalModule, local_learning
 
-UPCOMING = "momentum_upcoming"
-"""Collection with the copies as the next step will use them (by module), and this step's key."""
+UPCOMING = "upcoming"
+"""Part of the collection `"momentum"`: the copies as the next step will use them (by module), and
+this step's key.
+"""
 
 
 def man(
@@ -43,8 +45,8 @@ def man(
     takes the primary path alone.
 
     Copies move once per training step, which is told by its key, however many parts (microbatches,
-    time steps) it has: all parts see the same `e_i`. The state holds `e_i` in the collection
-    `"momentum"` and its successor in `"momentum_upcoming"`.
+    time steps) it has: all parts see the same `e_i`. The collection `"momentum"` holds `e_i` and,
+    as `"upcoming"`, its successor; devices compute both alike and exchange neither.
 
     Args:
         modules: the layers of each module, see `partition`. The first layer of a module is what
@@ -96,10 +98,10 @@ def _following(rule: Rule, count: int, m: float) -> Rule:
     def init(key: Key, batch: Batch) -> tuple[Params, State]:
         params, state = rule.init(key, batch)
         upcoming = {"copies": _copies(state), "step": jnp.zeros_like(jax.random.key_data(key))}
-        return params, state | {UPCOMING: upcoming}
+        return params, _with_upcoming(state, upcoming)
 
     def signal(params: Params, state: State, batch: Batch, key: Key):
-        upcoming, step = state[UPCOMING], jax.random.key_data(key)
+        upcoming, step = state[MOMENTUM][UPCOMING], jax.random.key_data(key)
         under_way = jnp.all(step == upcoming["step"])  # this is a further part of the same step
         keep = lambda now, then: jnp.where(under_way, now, then)
         copies = jax.tree.map(keep, _copies(state), upcoming["copies"])
@@ -108,11 +110,11 @@ def _following(rule: Rule, count: int, m: float) -> Rule:
         # as a step from e the sum is rounded once; m = 0 is the copy itself
         follow = lambda e, theta: e + (1 - m) * (theta - e) if m else theta
         copies = jax.tree.map(follow, copies, sources)
-        return grads, new | {UPCOMING: {"copies": copies, "step": step}}, metrics
+        return grads, _with_upcoming(new, {"copies": copies, "step": step}), metrics
 
     def predict(params: Params, state: State, batch: Batch) -> tuple[PyTree, State]:
-        outputs, new = rule.predict(params, _without(state), batch)
-        return outputs, new | {UPCOMING: state[UPCOMING]}
+        outputs, new = rule.predict(params, _with_copies(state, _copies(state)), batch)
+        return outputs, _with_upcoming(new, state[MOMENTUM][UPCOMING])
 
     return Rule(init, signal, predict)
 
@@ -122,11 +124,11 @@ def _copies(state: State) -> dict[str, Params]:
 
 
 def _with_copies(state: State, copies: dict[str, Params]) -> State:
-    return _without(state) | {MOMENTUM: {HEADS: {i: {"copy": e} for i, e in copies.items()}}}
+    return state | {MOMENTUM: {HEADS: {i: {"copy": e} for i, e in copies.items()}}}
 
 
-def _without(state: State) -> State:
-    return {name: collection for name, collection in state.items() if name != UPCOMING}
+def _with_upcoming(state: State, upcoming: PyTree) -> State:
+    return state | {MOMENTUM: state[MOMENTUM] | {UPCOMING: upcoming}}
 
 
 def examples() -> dict[str, Rule]:

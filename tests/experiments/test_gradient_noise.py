@@ -16,6 +16,7 @@ from experiments.gradient_noise import (
     rows,
     rule,
     stream,
+    summary,
     train,
     transform,
 )
@@ -32,6 +33,16 @@ GOOD = {
     "he, noise": {"mean": [50.0]},
     "he, little noise": {"mean": [86.0]},
 }
+
+
+def test_zeros_are_judged_at_the_paper_preset_too():
+    rows = {"zeros, clip 10": GOOD["zeros"], "zeros, clip 10, noise 0.01": {"weight": [1.0]}}
+    (claim,) = claims(Measured(rows, "paper"))
+    assert claim.id == "zeros-stay-zeros"
+    assert claim.holds
+    assert "paper" in claim.presets
+    slow = {"zeros, clip 10, rate 0.01": {"weight": [0.0], "classes": [2.0]}}
+    assert not claims(Measured(rows | slow, "paper"))[0].holds
 
 
 def failing(**changed):
@@ -65,9 +76,22 @@ def test_no_published_number_is_printed_and_the_paper_preset_has_its_settings():
         assert {initial, *(f"{initial}, noise {eta}" for eta in (0.01, 0.3, 1))} <= set(names)
     assert "simple, clip 10, dropout" in names
     assert {"simple, clip 10, weight noise", "bAbI 2, linear start, noise 0.01"} <= set(names)
+    assert {"simple, clip 10, constant noise", "he, clip 10, rate 0.01, noise 1"} <= set(names)
     assert sum(name.startswith("bAbI") for name in names) == 80
     deep = made[0].config
     assert (deep.layers, deep.width, deep.restarts) == (20, 50, 20)
+    assert {row.config.dataset for row in made} == {"mnist"}
+    kept = [row.config.eta for row in made if row.config.gamma == 0]
+    assert kept == [0.01] * 6  # three ways to clip, two rates
+
+
+def test_no_restart_at_chance_is_a_success_and_good_networks_are_counted():
+    of = lambda *accuracies: [{"accuracy": a, "validation": a} for a in accuracies]
+    assert summary(of(10.0, 10.2, 9.0), 10.3)["success"] == 0
+    assert summary(of(10.0, 90.0, 80.0, 85.0), 10.3)["success"] == 50
+    assert "under_1" not in summary(of(10.0), 10.3)
+    found = summary(of(99.5, 99.0, 97.5, 95.5, 0.0), 0.5, counts=True)
+    assert [found[f"under_{limit}"] for limit in (1, 2, 3, 5)] == [1, 2, 3, 4]
 
 
 def test_smoke_touches_every_initialisation_optimizer_and_task():

@@ -1,5 +1,7 @@
 """One network for all rules, costs from the compiler, and claims that can fail."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -50,6 +52,22 @@ def test_rules_said_to_be_isolated_compile_one_body_for_all_equal_layers(name):
         return count(traced(*given, BATCH).jaxpr, "dot_general")
 
     assert lines(6) == lines(12)
+
+
+def test_recomputation_counts_as_operations():
+    """Checkpointed layers are computed once more: the forward pass of every hidden layer."""
+    layers, width, size, pixels = 4, 64, 128, 64
+    config = local_learning.Config(
+        dataset="digits", train=None, cost_width=width, cost_batch=size, depths=()
+    )
+    plain, lean = (
+        local_learning.operations(replace(config, method=name), layers)
+        for name in ("backprop", "checkpointed backprop")
+    )
+    forward = 2 * size * width * (pixels + (layers - 1) * width)
+    assert lean - plain == pytest.approx(forward, rel=0.05)
+    # forward and two products backward, one in the first layer
+    assert plain == pytest.approx(3 * forward - 2 * size * width * pixels, rel=0.1)
 
 
 def count(jaxpr, primitive):

@@ -49,6 +49,17 @@ def test_weights_by_module_end_where_they_are_told_to():
         Config(ratio="module")
 
 
+@pytest.mark.parametrize(("cut", "modules", "last"), [
+    ("ResNet-32, K = 16", 15, (0.2, 0.5)), ("ResNet-110, K = 55", 54, (0.5, 1.0)),
+])  # fmt: skip
+def test_infopro_alone_has_the_weights_of_its_own_paper(cut, modules, last):
+    table = {row.name: row.config for row in rows(EXPERIMENT.presets["paper"])}
+    alone, with_copy = table[f"InfoPro, {cut}"], table[f"InfoPro + MAN, {cut}"]
+    assert loss_weights(alone, modules - 2) == pytest.approx(last)
+    assert loss_weights(alone, 0)[0] == 5
+    assert with_copy.ratio == "stage"
+
+
 def test_partitions_are_the_published_ones():
     assert len(module_ends(Config())) == 15
     assert module_ends(Config(ends=EIGHT)) == [1, 3, 5, 7, 9, 11, 13, 15]
@@ -63,6 +74,8 @@ def test_paper_rows_carry_published_errors_and_the_protocol():
     assert table["DGL + MAN, ResNet-32, K = 16"].paper == {"error": 9.11}
     assert table["InfoPro, ResNet-110, K = 55"].paper == {"error": 13.22}
     assert not table["PredSim + MAN, ResNet-32, K = 8"].paper
+    assert table["AugLocal + MAN, ResNet-110, K = 32"].config.host == "auglocal"
+    assert not table["AugLocal, ResNet-32, K = 16"].paper
     assert sum(bool(row.paper) for row in table.values()) == 19
     assert len({row.config for row in table.values()}) == len(table)
     paper = Config()

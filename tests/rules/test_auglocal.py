@@ -309,6 +309,8 @@ def test_step_trains_every_module(batch):
 def test_depths_out_of_range_are_refused():
     with pytest.raises(ValueError, match=r"depth must lie in 1\.\.3 for 4 layers, found 4"):
         rule_of(4)
+    with pytest.raises(ValueError, match="all 4 layers learn together; found joint=1"):
+        rule_of(0, joint=1)
     with pytest.raises(ValueError, match="found layer 3 of 4"):
         uniform_selection(3, 4, 1)
     with pytest.raises(ValueError, match="fewer heads than the 4 layers, found 4"):

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen
 
-from jaxlearn.core import from_linen, stack, trees
+from jaxlearn.core import axis, from_linen, make_state, make_step, stack, trees
 from jaxlearn.models.cifar_resnet import cifar_resnet
 from jaxlearn.models.cifar_resnet import classifier as pooled_classifier
 from jaxlearn.models.heads.momentum import momentum_head
@@ -68,6 +69,17 @@ def used(state):
     return {i: head["copy"] for i, head in state["momentum"]["heads"].items()}
 
 
+def upcoming(state):
+    """The copies that the next step will be computed with."""
+    return state["momentum"][UPCOMING]["copies"]
+
+
+def with_copies(state, copies):
+    """The state with other copies for the next step."""
+    own = state["momentum"]
+    return state | {"momentum": own | {UPCOMING: own[UPCOMING] | {"copies": copies}}}
+
+
 def close(a, b, atol):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=atol), a, b)
 
@@ -78,10 +90,10 @@ def mixed(m, e, theta):
 
 def test_identity_1_copies_move_towards_the_weights_from_before_the_step(started, signal):
     params, state = started
-    start = state[UPCOMING]["copies"]
+    start = upcoming(state)
     _, after, _ = signal(params, state, KEY)
     close(used(after), start, 0)
-    close(after[UPCOMING]["copies"], mixed(M, start, sources(params)), 1e-7)
+    close(upcoming(after), mixed(M, start, sources(params)), 1e-7)
     leaves = {trees.path(keys) for keys, _ in jax.tree.leaves_with_path(start["0"])}
     assert leaves == {
         "Dense_0/kernel", "Dense_0/bias",
@@ -91,19 +103,19 @@ def test_identity_1_copies_move_towards_the_weights_from_before_the_step(started
 
 def test_identity_1_with_frozen_weights_the_copies_approach_them_geometrically(started, signal):
     params, state = started
-    start, n = state[UPCOMING]["copies"], 20
+    start, n = upcoming(state), 20
     for step in range(n):
         _, state, _ = signal(params, state, jax.random.fold_in(KEY, step))
     expected = mixed(M**n, start, sources(params))
-    close(state[UPCOMING]["copies"], expected, 1e-6)
+    close(upcoming(state), expected, 1e-6)
 
 
 def test_identity_2_momentum_one_keeps_the_copies_and_zero_takes_the_last_weights(started, batch):
     params, state = started
     kept = man(partition(LAYERS, [0, 1, 3]), END, lambda i: HOST, momentum=1.0)
-    for rule, expected in ((kept, state[UPCOMING]["copies"]), (rule_of(ema="copy"), None)):
+    for rule, expected in ((kept, upcoming(state)), (rule_of(ema="copy"), None)):
         _, after, _ = jax.jit(rule.signal)(params, state, batch, KEY)
-        close(after[UPCOMING]["copies"], expected or sources(params), 0)
+        close(upcoming(after), expected or sources(params), 0)
 
 
 def test_identity_3_gradients_stay_in_their_module_and_pass_through_the_copy(started, batch):
@@ -111,11 +123,10 @@ def test_identity_3_gradients_stay_in_their_module_and_pass_through_the_copy(sta
     rule = rule_of()
 
     def losses(params, copies):
-        now = state | {UPCOMING: state[UPCOMING] | {"copies": copies}}
-        metrics = rule.signal(params, now, batch, KEY)[2]
+        metrics = rule.signal(params, with_copies(state, copies), batch, KEY)[2]
         return jnp.stack([metrics[f"loss/{i}"] for i in range(K)])
 
-    copies = state[UPCOMING]["copies"]
+    copies = upcoming(state)
     slopes = jax.jit(jax.jacrev(losses, (0, 1)))(params, copies)
     by_params, by_copies = jax.tree.map(np.asarray, slopes)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(by_copies))
@@ -125,8 +136,7 @@ def test_identity_3_gradients_stay_in_their_module_and_pass_through_the_copy(sta
             zero = not any(np.any(leaf[i]) for leaf in jax.tree.leaves(own))
             assert zero == (i != j), (i, j)
     other = jax.tree.map(lambda leaf: 1.5 * leaf + 0.1, copies)
-    signal = jax.jit(lambda c: rule.signal(
-        params, state | {UPCOMING: state[UPCOMING] | {"copies": c}}, batch, KEY)[0])  # fmt: skip
+    signal = jax.jit(lambda c: rule.signal(params, with_copies(state, c), batch, KEY)[0])
     first, second = signal(copies), signal(other)
     for i in range(K - 1):
         a, b = (np.asarray(grads[str(i)]["0"]["Dense_0"]["kernel"]) for grads in (first, second))
@@ -186,14 +196,36 @@ def test_identity_8_one_module_is_backprop(batch):
     close(found, jax.jit(plain.signal)(params, state, batch, KEY)[0], 1e-6)
 
 
+def test_copies_are_not_exchanged_between_devices():
+    """What a step averages is as large as parameters, statistics and metrics together."""
+    rule, tx = rule_of(), optax.sgd(0.1)
+    mesh = jax.sharding.AbstractMesh((2,), (axis.DATA,))
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(axis.DATA)
+    batch = {
+        "inputs": jax.ShapeDtypeStruct((16, 5), jnp.float32),
+        "labels": jax.ShapeDtypeStruct((16,), jnp.int32),
+        "index": jax.ShapeDtypeStruct((16,), jnp.int32),
+    }
+    state = jax.eval_shape(lambda batch: make_state(rule, tx, KEY, batch), batch)
+    step = make_step(rule, tx)
+    metrics = jax.eval_shape(step, state, batch)[1]
+    options = {"mesh": mesh, "in_specs": (whole, split), "out_specs": whole, "check_vma": False}
+    traced = jax.make_jaxpr(jax.shard_map(step, **options))(state, batch)
+    (inside,) = (equation.params["jaxpr"] for equation in traced.eqns)
+    sums = [equation for equation in inside.eqns if equation.primitive.name == "psum"]
+    size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+    sent = sum(operand.aval.size for equation in sums for operand in equation.invars)
+    assert sent == size((state.params, state.state["batch_stats"], metrics))
+
+
 def test_all_parts_of_a_step_see_the_same_copies(started, signal):
     params, state = started
     _, first, _ = signal(params, state, KEY)
     _, second, _ = signal(params, first, KEY)
     close(used(second), used(first), 0)
-    close(second[UPCOMING], first[UPCOMING], 0)
+    close(upcoming(second), upcoming(first), 0)
     _, third, _ = signal(params, second, jax.random.fold_in(KEY, 1))
-    close(used(third), first[UPCOMING]["copies"], 0)
+    close(used(third), upcoming(first), 0)
 
 
 def variables(bias, ema):
@@ -212,7 +244,8 @@ def test_variants_have_what_they_name():
     for bias in ("block", "vector", "none"):
         for ema in ("on", "copy", "off"):
             _, params, state = variables(bias, ema)
-            assert ("momentum" in state) == (UPCOMING in state) == (ema != "off")
+            assert ("momentum" in state) == (ema != "off")
+            assert UPCOMING in state.get("momentum", {UPCOMING})
             head = params["heads"]["0"]
             assert ("bias" in head) == (bias != "none")
             if bias == "vector":

@@ -7,10 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlearn.core import Key, Model, Params, PyTree, State, trees
-
-MOMENTUM = "momentum"
-"""Collection with the copy's parameters, which no gradient reaches."""
+from jaxlearn.core import MOMENTUM, Key, Model, Params, PyTree, State, trees
 
 Bias = Literal["block", "vector", "none"]
 
