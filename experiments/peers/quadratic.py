@@ -24,7 +24,9 @@ from jaxlearn.models.layers.quadratic import group_of
 Tree = Mapping[str, Any]
 
 
-def start(rule: Rule, program: Program, *, rate: float, momentum: float, decay: float, gamma: float):
+def start(
+    rule: Rule, program: Program, *, rate: float, momentum: float, decay: float, gamma: float
+):
     """A step of SGD, the branches g and b learning at `gamma rate`.
 
     Args:

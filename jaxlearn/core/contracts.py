@@ -34,6 +34,8 @@ FROZEN = "frozen"
 MEMORY = "memory"
 ACTIVITY = "activity"
 MOMENTUM = "momentum"
+ALIKE = (FROZEN, MEMORY, MOMENTUM, SEQUENCE)
+"""Collections that are not averaged: equal on all devices already, or over before the step is."""
 CONTEXT = "context"
 
 

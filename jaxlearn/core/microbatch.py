@@ -7,8 +7,8 @@ from jax import lax
 from jaxlearn.core import trees
 from jaxlearn.core.contracts import (
     ACTIVITY,
+    ALIKE,
     CONTEXT,
-    MEMORY,
     SEQUENCE,
     Batch,
     Key,
@@ -23,7 +23,8 @@ def microbatch(rule: Rule, n: int) -> Rule:
 
     Parts follow each other in a scan, so only one part's activations exist at a time. All parts get
     the same key: what a rule draws for the whole batch stays one draw. Lasting state moves on with
-    every part, its whole numbers outside of `"memory"` once per batch: they count training steps.
+    every part, its whole numbers once per batch: they count training steps. Only those of
+    collections that no device averages (`"memory"`, `"momentum"`) go from part to part.
 
     Raises:
         ValueError: when `n < 1`, the batch does not divide by `n`, a sequence is under way (put
@@ -63,7 +64,7 @@ def _counting(start: State, now: State) -> State:
     """The state of now with the step counts of the start."""
     older = lambda a, b: a if jnp.issubdtype(jnp.result_type(a), jnp.integer) else b
     return {
-        name: value if name == MEMORY else jax.tree.map(older, start[name], value)
+        name: value if name in ALIKE else jax.tree.map(older, start[name], value)
         for name, value in now.items()
     }
 

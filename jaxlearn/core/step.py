@@ -9,9 +9,7 @@ import optax
 
 from jaxlearn.core import axis, trees
 from jaxlearn.core.contracts import (
-    FROZEN,
-    MEMORY,
-    MOMENTUM,
+    ALIKE,
     SEQUENCE,
     Batch,
     Key,
@@ -22,8 +20,6 @@ from jaxlearn.core.contracts import (
 )
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-ALIKE = (FROZEN, MEMORY, MOMENTUM, SEQUENCE)
-"""Collections that are not averaged: equal on all devices already, or over before the step is."""
 
 
 def make_state(rule: Rule, tx: optax.GradientTransformation, key: Key, batch: Batch) -> TrainState:
