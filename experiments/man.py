@@ -30,6 +30,7 @@ Deviations from the paper:
    modules is that of the authors' code; the cut into four of the published errors could not be
    read, so ours is even. Weight decay and Nesterov momentum are those of CIFAR.
 8. InfoPro alone has its own loss weights where every block is a module, and elsewhere MAN's.
+9. PredSim and the contrastive task compare the examples of one device with each other.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -469,6 +470,7 @@ EXPERIMENT = Experiment(
         "Error is that of the last epoch.",
         "InfoPro alone has its own loss weights where every block is a module (K = 16 and 55) and "
         "MAN's at K = 8 and 32 and on ImageNet, for which its own could not be read.",
+        "PredSim and the contrastive task compare the examples of one device with each other.",
         "JPEG-compressed CIFAR-10 where the lossless archive is not at hand.",
         "`imagenet` is compiled, not trained: the images are not at hand. Its cut into four "
         "modules is even, for the published one could not be read; weight decay and Nesterov "

@@ -36,7 +36,7 @@ def likeness(layers: Sequence[Model], first: Variables, second: Variables, image
     x, y, found = images, images, []
     for layer, own, other in zip(layers, first, second, strict=True):
         x, y = _outputs(layer, *own, x), _outputs(layer, *other, y)
-        found.append(float(linear_cka(x, y)))
+        found.append(float(_alike(x, y)))
     return sum(found) / len(found)
 
 
@@ -54,8 +54,16 @@ def probed(
     (x, labels), (tests, expected) = train, test
     for layer, of_layer in list(zip(layers, own, strict=True))[: len(layers) // 2 + 1]:
         x, tests = (_outputs(layer, *of_layer, images) for images in (x, tests))
-    probe = linear_probe(x.mean((1, 2)), labels, classes)
-    return 100 * float(probe.accuracy(tests.mean((1, 2)), expected))
+    return 100 * float(_read(classes, x.mean((1, 2)), labels, tests.mean((1, 2)), expected))
+
+
+# compiled once for all rows and seeds of a table
+_alike = jax.jit(linear_cka)
+
+
+@partial(jax.jit, static_argnums=0)
+def _read(classes: int, x: jax.Array, labels: Any, tests: jax.Array, expected: Any) -> jax.Array:
+    return linear_probe(x, labels, classes).accuracy(tests, expected)
 
 
 @partial(jax.jit, static_argnums=0)

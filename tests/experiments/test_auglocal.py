@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import jax
@@ -5,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from experiments import _auglocal_memory
 from experiments.auglocal import (
     EXPERIMENT,
     SMALL,
@@ -158,3 +160,25 @@ def test_layers_are_found_however_training_was_cut(method):
     pooled = np.c_[np.asarray(x.mean((1, 2)), np.float64), np.ones(40)]
     fitted = np.linalg.lstsq(pooled, np.asarray(logits, np.float64), rcond=None)[0]
     np.testing.assert_allclose(pooled @ fitted, logits, atol=1e-4)
+
+
+def test_the_memory_file_gets_the_cells_that_it_lacks(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(network, way, target):
+        asked.append((network, target, way))
+        return 2**20
+
+    monkeypatch.setattr(_auglocal_memory, "measure", measure)
+    monkeypatch.setattr(_auglocal_memory, "operations", lambda network, method: 3.0)
+    path = tmp_path / "memory.json"
+    _auglocal_memory.write(path, ["resnet-32", "tpu", "backprop"])
+    assert asked == [("resnet-32", "tpu", "backprop")]
+    _auglocal_memory.write(path, [])
+    assert len(asked) == len(set(asked)) == 16  # two networks, two compilers, four ways
+    found = json.loads(path.read_text())
+    cell = found["resnet-110"]["tpu"]["checkpointed backprop"]
+    assert (cell["mib"], cell["gflop"]) == (1.0, 3.0)
+    assert {"date", "revision", "jax", "jaxlib"} <= set(cell)
+    _auglocal_memory.write(path, [])
+    assert len(asked) == 16
