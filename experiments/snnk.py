@@ -71,8 +71,8 @@ DEVIATIONS = (
     "integrable Fourier transform, and their slopes at 0 agree.",
     "`small` cuts Fashion-MNIST to 20,000 training images and SST-2 to 1,000 sentences of 24 "
     "tokens.",
-    "`small` trains with Adam on a cosine, each row at the rate that was best on validation "
-    "examples, and has 16 features in an adapter and in a replaced hidden layer.",
+    "`small` trains with Adam on a cosine, at rates of its own, and has 16 features in an adapter "
+    "and in a replaced hidden layer.",
     "`paper` has the authors' AdamW, warm-up, linear fall, rates and features for adapters (those "
     "of BERT on GLUE) and uptraining (those of the ViT, and a row with BERT's features); baselines "
     "have the same rate, since none is told for them, and the first training of the ViT is ours.",

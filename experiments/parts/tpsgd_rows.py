@@ -94,9 +94,8 @@ def _smoke_rows(config: Any) -> list[Row]:
     brief = replace(config, duration="1ep")
     two, cnn = replace(brief, widths=(16, 16)), replace(cnn, duration="1ep")
     gru = replace(brief, network="gru", widths=(16,))
-    table += [_row("MLP-1", brief, m) for m in ("sign-symmetry", "sDFA", "tpSGD-bce")]
-    table += [_row("CNN", cnn, m) for m in ("sign-symmetry", "sDFA")]
-    table += [_row("GRU", gru, "tpSGD-linear")]
+    table += [_row("MLP-1", brief, m) for m in ("sDFA", "tpSGD-linear")]
+    table += [_row("CNN", cnn, "sign-symmetry"), _row("GRU", gru, "tpSGD-bce")]
     table += [_row("MLP-2", two, f"tpSGD-l2-{mode}") for mode in MODES]
     deep = replace(config, widths=(64,), batch=1024, sizes=(2, 8), trained=False)
     return table + [_row("depth", deep, method) for method in ("BP", "tpSGD-l2")]
