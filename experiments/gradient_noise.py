@@ -1,9 +1,9 @@
 """Gradient noise: very deep networks from good and bad starts, with noise and without.
 
 Expected (preset `small`, 20 hidden layers of 50 ReLU units on the 8 x 8 digits, 4 restarts of each
-of 3 seeds): mean test accuracy in percent without and with noise 10 and 61 from zeros, 10 and 58
-from N(0, 0.1^2), where constant noise, noise on the weights and dropout leave it at 10; 80 and 29
-from He's start, where a tenth of the noise gives 81. Memory networks answer 98 to 99 % of bAbI task
+of 3 seeds): mean test accuracy in percent without and with noise 10 and 59 from zeros, 10 and 53
+from N(0, 0.1^2), where constant noise, noise on the weights and dropout leave it at 10; 83 and 29
+from He's start, where a tenth of the noise gives 84. Memory networks answer 98 to 99 % of bAbI task
 1 with noise or without and with a linear start or without. About 7 minutes on one shared core, of
 which half is drawing noise.
 
@@ -343,6 +343,10 @@ def judged(
     return scores | {"weight": largest, "classes": len(np.unique(named))}
 
 
+ROUNDING = 1e-3
+"""Percentages of single precision differ by less, and those of one example more by more."""
+
+
 def _most_frequent(labels: Any) -> float:
     """The accuracy in percent of always giving the most frequent answer."""
     _, counts = np.unique(np.asarray(labels), axis=0, return_counts=True)
@@ -361,7 +365,7 @@ def summary(
     accuracies = np.array([found["accuracy"] for found in restarts])
     best = max(restarts, key=lambda found: found["validation"])["accuracy"]
     column = lambda name: [found[name] for found in restarts]
-    good = (accuracies >= 0.9 * best) & (accuracies > constant)
+    good = (accuracies >= 0.9 * best) & (accuracies > constant + ROUNDING)
     wrong = 100 - accuracies
     under = {f"under_{limit}": float((wrong < limit).sum()) for limit in (1, 2, 3, 5)}
     return {

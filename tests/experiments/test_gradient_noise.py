@@ -89,6 +89,7 @@ def test_no_restart_at_chance_is_a_success_and_good_networks_are_counted():
     of = lambda *accuracies: [{"accuracy": a, "validation": a} for a in accuracies]
     assert summary(of(10.0, 10.2, 9.0), 10.3)["success"] == 0
     assert summary(of(10.0, 90.0, 80.0, 85.0), 10.3)["success"] == 50
+    assert summary(of(10.185186, 10.185186), 10.185185)["success"] == 0  # as many, in float32
     assert "under_1" not in summary(of(10.0), 10.3)
     found = summary(of(99.5, 99.0, 97.5, 95.5, 0.0), 0.5, counts=True)
     assert [found[f"under_{limit}"] for limit in (1, 2, 3, 5)] == [1, 2, 3, 4]
