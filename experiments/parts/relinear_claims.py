@@ -11,6 +11,8 @@ from experiments.harness.bars import panel
 
 def claims(measured: Measured) -> list[Claim]:
     """What the method should show at this scale."""
+    if CONVENTIONAL in measured.rows:
+        return _paper_claims(measured)
     if "checkpoint" not in measured.rows:
         return []
     return [*_plane_claims(measured), *_digits_claims(measured), _checkpoint_claim(measured)]
@@ -74,6 +76,41 @@ def _digits_claims(measured: Measured) -> list[Claim]:
             presets=("small",),
         ),
     ]
+
+
+def _paper_claims(measured: Measured) -> list[Claim]:
+    sweep = [row for row in measured.rows if row.startswith("QResNet-20 sg ")]
+    best = max(sweep, key=lambda row: measured.mean(row, "validation"))
+    still, full = "QResNet-20 sg 0", "QResNet-20 sg 1"
+    beside = lambda other: f"{measured.show(best, 'accuracy')}, {measured.show(other, 'accuracy')}"
+    return [
+        Claim(
+            "accuracy-rises-with-the-rate",
+            "the rate that validation chooses is above rate 0",
+            measured.gap(best, still, "accuracy") > 0,
+            beside(still),
+            presets=("paper",),
+        ),
+        Claim(
+            "accuracy-collapses-at-rate-1",
+            "rate 1 is below rate 0",
+            measured.gap(full, still, "accuracy") < 0,
+            f"{measured.show(full, 'accuracy')}, {measured.show(still, 'accuracy')}",
+            presets=("paper",),
+        ),
+        Claim(
+            "better-than-conventional",
+            "the quadratic network at the rate that validation chooses is above the conventional "
+            "one",
+            measured.gap(best, CONVENTIONAL, "accuracy") > 0,
+            beside(CONVENTIONAL),
+            "it has three times the parameters of the conventional one, so that it may overfit",
+            presets=("paper",),
+        ),
+    ]
+
+
+CONVENTIONAL = "QResNet-20 conventional"
 
 
 def _checkpoint_claim(measured: Measured) -> Claim:

@@ -36,7 +36,8 @@ def quadratic_resnet(
     Args:
         blocks: basic blocks of each stage.
         widths: channels of each stage.
-        form: of the neurons, see `jaxlearn.models.layers.quadratic.quadratic`.
+        form: of the neurons, see `jaxlearn.models.layers.quadratic.quadratic`; `"squared"` squares
+            the outputs of the convolutions, whose normalisation and ReLU follow as in all forms.
         start: `"relinear"` or `"random"`.
         active: False leaves the quadratic branches out while they are constant, at the cost of the
             conventional network; the parameters are the same tree.

@@ -10,6 +10,7 @@ import pytest
 from experiments import forwardgnn
 from experiments.harness import Measured, Run
 from experiments.parts import forwardgnn_problems as problems
+from jaxlearn.data import MissingData
 from jaxlearn.data.node_batches import node_batch
 from jaxlearn.data.splits import kfold_split
 from jaxlearn.data.virtual_nodes import augment_with_virtual_nodes
@@ -112,6 +113,69 @@ def test_claims_on_forward_forward_follow_the_figures(la, vn, holds):
     assert found == {"above-virtual-nodes": holds, "near-label-appending": holds}
 
 
+@pytest.mark.parametrize(("same", "holds"), [(88.0, True), (74.0, False)])
+def test_forward_forward_is_held_against_single_forward_of_as_many_epochs(same, holds):
+    figures = {
+        "single-forward gcn": {"accuracy_2": [88.0]},
+        "single-forward, same epochs gcn": {"accuracy_2": [same]},
+        "ff-label-appending gcn": {"accuracy_2": [84.0]},
+        "ff-virtual-nodes gcn": {"accuracy_2": [75.0]},
+        "majority": {"accuracy_2": [29.0]},
+    }
+    first, second = forwardgnn.claims(Measured(figures))
+    assert (first.holds, second.holds) == (holds, holds)
+    assert all(name in first.measured for name in ("same epochs", "ff-virtual", "majority 29"))
+
+
+def test_variants_stand_beside_single_forward_of_as_many_epochs_as_they_have():
+    presets = forwardgnn.EXPERIMENT.presets
+    rows = {row.name: row.config for row in forwardgnn.rows(presets["variants"])}
+    same = rows["single-forward, same epochs gcn"]
+    assert (same.method, same.one_way) == ("single-forward", False)
+    others = [row for name, row in rows.items() if name != "single-forward gcn"]
+    assert {(row.epochs, row.depths) for row in others} == {(200, (1, 2))}
+    # where all have as many epochs the main row is that row
+    assert not any("same epochs" in row.name for row in forwardgnn.rows(presets["paper"]))
+
+
+def test_the_paper_has_all_rows_for_every_graph_that_can_be_read():
+    paper = forwardgnn.rows(forwardgnn.EXPERIMENT.presets["paper"])
+    graphs = ["cora_ml", "citeseer", "cora", "amazon_photo"]
+    by_graph = {g: [row for row in paper if row.config.graph == g] for g in graphs}
+    assert sum(map(len, by_graph.values())) == len(paper) == len({row.name for row in paper})
+    plain = [row.name for row in by_graph["cora_ml"]]
+    for graph in graphs[1:]:
+        assert [row.name for row in by_graph[graph]] == [f"{graph}: {name}" for name in plain]
+        assert not any(row.paper for row in by_graph[graph])
+    for row in paper:
+        assert row.config.other_graphs == ()
+        # as in the authors' code, but for the row that says otherwise
+        assert row.config.unnormalised_start == ("normalised start" not in row.name)
+
+
+@pytest.mark.parametrize("graph", ["cora_ml", "citeseer", "cora", "amazon_photo"])
+def test_graphs_have_features_that_are_binary_and_divided_by_their_sum(graph):
+    try:
+        read = forwardgnn.read(dataclasses.replace(TINY, graph=graph))
+    except MissingData as absent:
+        pytest.skip(str(absent))
+    for row in read.features[:50]:
+        assert len(np.unique(row[row > 0])) <= 1
+        assert row.sum() == pytest.approx(float(row.any()), abs=1e-5)
+    (train, held, test) = kfold_split(len(read.labels), 0)
+    assert len(train) + len(held) + len(test) == len(read.labels)
+
+
+def test_the_last_layer_of_backprop_averages_its_heads_and_the_others_concatenate():
+    config = dataclasses.replace(TINY, method="backprop", convolution="gat")
+    problem = problems.pose(config, forwardgnn.read(config), 0, jax.random.key(0))
+    (stage,) = problem.stages(2)
+    params, _ = jax.eval_shape(stage.rule.init, jax.random.key(0), problem.train)
+    first, last = (params[name]["convolution"] for name in sorted(params))
+    assert (first["source"].shape, last["source"].shape) == ((4, 16 // 4), (4, 3))
+    assert (first["bias"].shape, last["bias"].shape) == ((16,), (3,))
+
+
 def posed(method: str, graph):
     config = dataclasses.replace(TINY, method=method, sparse_features=False)
     return problems.pose(config, graph, 1, jax.random.key(0))
@@ -179,6 +243,8 @@ def test_the_area_under_the_curve_is_that_of_all_test_links_in_percent():
         ("variant_depths", (0, 1), "variant_depths"),
         ("clip", 0.0, "clip=0.0"),
         ("depths", (), "name at least one"),
+        ("other_depths", (0,), "other_depths"),
+        ("learning_rate", -1e-3, "learning_rate=-0.001; a rate is at least 0"),
         ("depths", (0,), "each 1 or more"),
         ("patience", 0, "patience=0"),
     ],

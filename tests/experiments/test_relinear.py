@@ -43,6 +43,9 @@ def test_the_paper_rows_sweep_the_rate_and_the_depth():
     rates = [c.gamma for n, c in found.items() if n.startswith("QResNet-20 sg")]
     assert rates == [0, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1]
     assert {c.blocks for c in found.values()} == {(n,) * 3 for n in (3, 5, 9, 18)}
+    # the released script with ReZero has a rate a hundred times that of the others
+    rezero = {name: c.gamma for name, c in found.items() if c.rezero}
+    assert rezero == {f"QResNet-{depth} ReZero, sg 0.01": 1e-2 for depth in (20, 32, 56, 110)}
     config = relinear.PRESETS["paper"]
     assert (config.epochs, config.batch, config.momentum, config.weight_decay) == (
         200,
@@ -188,9 +191,49 @@ def test_each_claim_follows_its_figures(broken, row):
     assert [name for name, holds in found.items() if not holds] == [broken]
 
 
+def paper_figures(**changes):
+    """Rows of `paper` for which every claim holds, with changes."""
+    rates = ("0", "1e-05", "0.0001", "0.001", "0.01", "0.1", "1")
+    rises = (91.0, 91.2, 91.5, 91.4, 91.1, 60.0, 10.0)
+    rows = {
+        f"QResNet-20 sg {rate}": {"accuracy": [value], "validation": [value - 1]}
+        for rate, value in zip(rates, rises, strict=True)
+    }
+    rows["QResNet-20 conventional"] = {"accuracy": [91.2]}
+    found = relinear.claims(Measured(rows | changes))
+    assert all(claim.presets == ("paper",) for claim in found)
+    return {claim.id: claim.holds for claim in found}
+
+
+@pytest.mark.parametrize(
+    ("broken", "row"),
+    [
+        # the best by validation, not by test
+        (["accuracy-rises-with-the-rate", "better-than-conventional"],
+         {"QResNet-20 sg 0.01": {"accuracy": [90.9], "validation": [95.0]}}),
+        (["accuracy-collapses-at-rate-1"],
+         {"QResNet-20 sg 1": {"accuracy": [91.3], "validation": [9.0]}}),
+        (["better-than-conventional"], {"QResNet-20 conventional": {"accuracy": [92.0]}}),
+    ],
+)  # fmt: skip
+def test_each_claim_of_the_paper_follows_its_figures(broken, row):
+    found = paper_figures()
+    assert len(found) == 3
+    assert all(found.values())
+    found = paper_figures(**row)
+    assert [name for name, holds in found.items() if not holds] == broken
+
+
+def test_the_claims_of_the_paper_are_judged_on_rows_that_it_has():
+    names = by_name("paper").keys()
+    rows = {name: {"accuracy": [1.0], "validation": [1.0]} for name in names}
+    assert len(relinear.claims(Measured(rows))) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"learning_rate": -0.1}, "learning_rate=-0.1; a rate is at least 0"),
         ({"gamma": -1.0}, "gamma, beta and clip"),
         ({"epochs": 0}, "steps, epochs, batch"),
         ({"start": "published"}, "start='published' needs the blocks"),

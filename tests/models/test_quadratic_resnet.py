@@ -10,7 +10,7 @@ from jaxlearn.data import MissingData, load
 from jaxlearn.data.resnet_weights import MEAN, STD, resnet_weights
 from jaxlearn.models.cifar_resnet import classifier
 from jaxlearn.models.layers.quadratic import group_of, with_linear_path
-from jaxlearn.models.option_a_resnet import RESNET20, from_torch, option_a_resnet
+from jaxlearn.models.option_a_resnet import from_torch, option_a_resnet
 from jaxlearn.models.quadratic_mlp import quadratic_mlp
 from jaxlearn.models.quadratic_resnet import quadratic_resnet
 
@@ -109,15 +109,23 @@ def predictions(net, params, state, x, size=50):
     return np.concatenate([run(params, state, part)[0] for part in parts])
 
 
-def test_identity_2_the_published_weights_in_the_linear_path_give_the_same_logits():
-    arrays, x, labels = real(20, 100)
-    plain = stack([*option_a_resnet(RESNET20), classifier(10)])
-    params, state = from_torch(arrays, RESNET20)
-    expected = predictions(plain, params, state, x)
-    assert (expected.argmax(-1) == labels).mean() > 0.7  # 0.83 of the first 2,000
-    full = stack([*quadratic_resnet(RESNET20), classifier(10)])
+def both(depth, arrays):
+    """(network, parameters, state) of the published network, and of a QResNet grown from it."""
+    blocks = ((depth - 2) // 6,) * 3
+    plain = stack([*option_a_resnet(blocks), classifier(10)])
+    full = stack([*quadratic_resnet(blocks), classifier(10)])
+    params, state = from_torch(arrays, blocks)
     shape = jax.eval_shape(full.init, KEY, jnp.ones((1, 32, 32, 3)))[0]
-    found = predictions(full, with_linear_path(shape, params), state, x[:10], 10)
+    return (plain, params, state), (full, with_linear_path(shape, params), state)
+
+
+@pytest.mark.parametrize("depth", [20, 32, pytest.param(56, marks=pytest.mark.slow)])
+def test_identity_2_the_published_weights_in_the_linear_path_give_the_same_logits(depth):
+    arrays, x, labels = real(depth, 100)
+    plain, grown = both(depth, arrays)
+    expected = predictions(*plain, x)
+    assert (expected.argmax(-1) == labels).mean() > 0.7  # 0.83 of the first 2,000
+    found = predictions(*grown, x[:10], 10)
     np.testing.assert_allclose(found, expected[:10], atol=2e-4)
 
 
@@ -126,11 +134,12 @@ def test_identity_2_the_published_weights_in_the_linear_path_give_the_same_logit
 def test_identity_2_the_known_accuracies_on_all_images(depth, known):
     """Which earlier runs of the same weights gave on the JPEG variant of the 10,000 test images."""
     arrays, x, labels = real(depth, 10_000)
-    blocks = ((depth - 2) // 6,) * 3
-    net = stack([*option_a_resnet(blocks), classifier(10)])
-    params, state = from_torch(arrays, blocks)
-    found = predictions(net, params, state, x, 250).argmax(-1)
-    assert (found == labels).mean() == pytest.approx(known, abs=1e-3)
+    plain, grown = both(depth, arrays)
+    expected = predictions(*plain, x, 250).argmax(-1)
+    assert (expected == labels).mean() == pytest.approx(known, abs=1e-3)
+    # three times the products: a part of the images stands for all
+    found = predictions(*grown, x[:1000], 250).argmax(-1)
+    np.testing.assert_array_equal(found, expected[:1000])
 
 
 def test_a_deep_network_of_random_branches_squares_its_activations_at_every_layer():
