@@ -327,8 +327,8 @@ def rewritten(model: Model, state: TrainState, prompt: np.ndarray, length: int =
         jax.jit(partial(write, model, length=length, key=jax.random.key(0), temperature=0.0))
         for write in (generate, generate_by_rereading)
     ]
-    lasting, prompt = trees.lasting(state.state), jnp.asarray(prompt)
-    one, other = (write(state.params, lasting, prompt) for write in ways)
+    lasting, tokens = trees.lasting(state.state), jnp.asarray(prompt)
+    one, other = (write(state.params, lasting, tokens) for write in ways)
     return 100 * float(jnp.mean(one == other))
 
 
