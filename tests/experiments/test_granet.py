@@ -56,6 +56,15 @@ def test_the_variants_have_a_table_of_their_own_beside_the_methods():
     assert again == {name: small[name] for name in REFERENCES}, "trained once for both tables"
 
 
+def test_the_paper_rows_have_every_method_and_the_study_of_plasticity():
+    table = {row.name: row.config for row in rows(PRESETS["paper"])}
+    for network in ("vgg19", "resnet50"):
+        names = {name.split(" ")[1] for name in table if name.startswith(network)}
+        assert {*METHODS, *AT_INIT, *VARIANTS, "plasticity_early", "plasticity_late"} == names
+        assert table[f"{network} plasticity_late"].recovery_epochs == 30
+    assert {c.interval for c in table.values() if c.method == "rigl"} == {100}
+
+
 def test_the_bench_chooses_a_fifth_and_a_sort_that_disagrees_is_refused():
     made = choice(1000)
     mask = np.asarray(jax.jit(made.step)(made.state, made.batch)[1]["mask"])
