@@ -58,7 +58,7 @@ from jaxlearn.rules import backprop
 from jaxlearn.runtime import evaluator, every_device, fit, own_rows
 
 DEVIATIONS = (
-    "`small`: an OPT of three layers of width 64, trained for 400 steps on tiny Shakespeare as "
+    "`small`: an OPT of three layers of width 64, trained for 300 steps on tiny Shakespeare as "
     "characters, in place of OPT-2.7B and C4, retrained for 60 steps of 8 windows. So early in its "
     "training the network still gains from more steps, pruned or not.",
     "Rank 4 at `small`: rank 16 would be a quarter of so small a network.",
@@ -96,7 +96,7 @@ class Config:
     rate: the highest, after a tenth of the steps; it falls to 0 in a straight line.
     layers to context: of the decoder of `text` and `opt`; dense_steps: its training for `text`.
     calibration: windows of the training text that Wanda, SparseGPT and reconstruction look at.
-    test: windows or images to test on, and to choose rates by.
+    test: windows or images to test on.
     weights, tokens: files for `opt`.
     extended: the longer table.
     """

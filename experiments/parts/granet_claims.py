@@ -10,7 +10,7 @@ def claims(measured: Measured) -> list[Claim]:
     if "pruned_early" in measured.rows:
         found += _small_claims(measured)
     if "plasticity_late" in measured.rows:
-        found.append(_restart(measured))
+        found += [_restart(measured), _regrowth(measured)]
     return found
 
 
@@ -70,5 +70,27 @@ def _restart(measured: Measured) -> Claim:
         "recovers at least as well as the low one",
         all(early >= late for early, late in recovered.values()),
         "; ".join(f"{kind}: early {early:+.2f}, late {late:+.2f}" for kind, (early, late) in pairs),
+        presets=("small",),
+    )
+
+
+def _regrowth(measured: Measured) -> Claim:
+    cases = {
+        f"{when} {kind} {ratio} %": [
+            measured.mean(f"plasticity_{when}", f"{form}{kind} {ratio} %") for form in ("", "grow ")
+        ]
+        for when in ("early", "late")
+        for kind in ("global", "uniform")
+        for ratio in (80, 98)
+    }
+    return Claim(
+        "regrowth",
+        "with as many weights grown again as were pruned it recovers at least as well as without",
+        all(grown >= pruned for pruned, grown in cases.values()),
+        "; ".join(
+            f"{name}: {pruned:+.2f}, {grown:+.2f}" for name, (pruned, grown) in cases.items()
+        ),
+        "at this size a network pruned to a fifth gains more than a dense one, which regrowth makes "
+        "it again; where the prune costs a point or more, regrowth helps",
         presets=("small",),
     )

@@ -9,9 +9,42 @@ MEASURES = ("pruning distance", "order distance", "pruning angle", "order angle"
 def claims(measured: Measured) -> list[Claim]:
     """What tickets should show at this scale."""
     found = [_density(measured)]
+    if "resnet20 rewind to 0" in measured.rows:
+        found += _late_rewinding(measured)
     if POINTS[1] not in measured.rows:
         return found
     return [*found, _over_random(measured), _over_new(measured), *_stable(measured)]
+
+
+def _late_rewinding(measured: Measured) -> list[Claim]:
+    """What the paper is about: a deep network needs a later step than 0 to rewind to."""
+    late = next(p for k in (500, 1000) if (p := f"resnet20 rewind to {k}") in measured.rows)
+    first, presets = "resnet20 rewind to 0", ("middle", "paper")
+    show = lambda name: ", ".join(f"{p}: {measured.show(p, name)}" for p in (first, late))
+    mean = measured.mean
+    return [
+        Claim(
+            "late-rewinding",
+            "tickets of ResNet-20 that are rewound to a later step are better than to step 0",
+            mean(late, "ticket") > mean(first, "ticket"),
+            show("ticket"),
+            presets=presets,
+        ),
+        Claim(
+            "late-over-random",
+            "and better than random masks with the same counts in every layer",
+            mean(late, "ticket") > mean(late, "random layer"),
+            f"{measured.show(late, 'ticket')}, {measured.show(late, 'random layer')}",
+            presets=presets,
+        ),
+        Claim(
+            "barrier-falls",
+            "the rise of error between two data orders is lower for the later step",
+            mean(late, "barrier, ticket") < mean(first, "barrier, ticket"),
+            show("barrier, ticket"),
+            presets=presets,
+        ),
+    ]
 
 
 def _density(measured: Measured) -> Claim:

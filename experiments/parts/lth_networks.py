@@ -49,7 +49,7 @@ def published_init(model: Model) -> Model:
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
         params, state = model.init(key, x)
-        kernel = jax.nn.initializers.he_normal()
+        kernel = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
         def drawn(own: Key, place: str, leaf: jax.Array) -> jax.Array:
             if leaf.ndim > 1:

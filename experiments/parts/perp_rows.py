@@ -60,6 +60,7 @@ def _more_rows(config: Any) -> list[Row]:
     table = _small_rows(config)
     for own in (("head",), ("head_lora",), ("lora",), ("lora_prune",), UNION):
         table.append(_retrain_row("text 60 %: ", config, *own))
+    table.append(_retrain_row("ResNet-20 80 %: ", _images(config), "biases", "head", rate=0.02))
     for name in ("random", "wanda_matrix"):
         pruned_so = replace(config, pruner=name)
         table.append(_retrain_row(f"text 60 %, {name.replace('_', ' ')}: ", pruned_so))
@@ -76,8 +77,12 @@ def _more_rows(config: Any) -> list[Row]:
 UNION: tuple[Subset, ...] = ("biases", "norms", "head_lora", "mask_lora")
 
 
+def _images(config: Any) -> Any:
+    return replace(config, task="vision", sparsity=0.8, batch=32, steps=30, test=500, train=4000)
+
+
 def _vision_rows(config: Any) -> list[Row]:
-    images = replace(config, task="vision", sparsity=0.8, batch=32, steps=30, test=500, train=4000)
+    images = _images(config)
     table = [Row("ResNet-20: dense", replace(images, method="dense"))]
     for own in ((), ("norms",), ("mask_lora",), ("full",)):
         rate = VISION_RATES.get(own, 0.02)
@@ -122,6 +127,6 @@ def _paper_rows(config: Any) -> list[Row]:
             table += [_retrain_row(f"{prefix}, {name}: ", chosen)]
             blocks = {"method": "reconstruct", "rate": config.rate}
             table += [_retrain_row(f"{prefix}, {name}, by blocks: ", chosen, "mask_lora", **blocks)]
-        for name in (*RATES,):
-            table += [_retrain_row(f"{prefix}, magnitude: ", own, name, rate=config.rate)]
+        for subsets in (*((name,) for name in RATES), UNION):
+            table += [_retrain_row(f"{prefix}, magnitude: ", own, *subsets, rate=config.rate)]
     return table

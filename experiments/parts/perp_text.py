@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlearn.core import Batch, Model, Params, TrainState, make_state, make_step, stack
+from jaxlearn.core import Batch, Model, Params, TrainState, make_state, make_step, stack, trees
 from jaxlearn.data import load
+from jaxlearn.data.errors import MissingData
 from jaxlearn.data.llama2c import BEGIN, stories260k
 from jaxlearn.data.plain_text import token_file
 from jaxlearn.data.safetensors import read_safetensors
@@ -71,7 +72,13 @@ def texts_of(size: Size) -> Texts:
     if size.task == "stories":
         return _written(size)
     text = load("tiny_shakespeare", train=size.train) if size.task == "text" else None
-    text = token_file(size.tokens, train=size.train) if text is None else text
+    if text is None:
+        text = token_file(size.tokens, train=size.train)
+        if len(text.vocabulary) > size.vocabulary:
+            raise ValueError(
+                f"{size.tokens} has a token {len(text.vocabulary) - 1}, but vocabulary="
+                f"{size.vocabulary}"
+            )
     held = [windows(part, size.context) for part in (text.validation, text.test)]
     cut = [{name: rows[: size.test] for name, rows in part.items()} for part in held]
     return Texts(text.train, *cut)
@@ -112,9 +119,7 @@ def dense(size: Size, seed: int) -> Params:
     if size.task == "stories":
         return untied(from_llama2c(stories260k()[0].arrays))
     if size.task == "opt":
-        path = Path(size.weights)
-        arrays = (read_safetensors if path.suffix == ".safetensors" else read_torch)(path)
-        return untied(jax.tree.map(jnp.asarray, opt_params(arrays, size.layers)))
+        return untied(_read_opt(size))
     rule = backprop(tied(blocks_of(size)), next_token())
     rate = optax.cosine_decay_schedule(3e-3, size.dense_steps, 0.1)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
@@ -124,6 +129,27 @@ def dense(size: Size, seed: int) -> Params:
     )
     kept = {"steps": size.dense_steps, "progress": False, "chunk": min(50, size.dense_steps)}
     return untied(fit(make_step(rule, tx), start, batches, **kept).state.params)
+
+
+def _read_opt(size: Size) -> Params:
+    """The weights of the file in bfloat16; what is trained of them is single precision."""
+    path = Path(size.weights)
+    if not path.is_file():
+        raise MissingData(f"{path} is no file; name one with the weights of an OPT")
+    arrays = (read_safetensors if path.suffix == ".safetensors" else read_torch)(path)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.bfloat16), opt_params(arrays, size.layers)
+    )
+    tokens = jnp.zeros((1, size.context), jnp.int32)
+    made = jax.eval_shape(lambda: tied(blocks_of(size)).init(jax.random.key(0), tokens)[0])
+    wanted = jax.tree.leaves_with_path(made)
+    for (keys, shape), leaf in zip(wanted, jax.tree.leaves(params), strict=True):
+        if shape.shape != leaf.shape:
+            raise ValueError(
+                f"{path} has {leaf.shape} at {trees.path(keys)}, but the vocabulary, width, heads "
+                f"and context of the config make {shape.shape}"
+            )
+    return params
 
 
 @cache

@@ -8,15 +8,24 @@ import numpy as np
 
 from jaxlearn.data.errors import CorruptData, parsing
 
-_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
+_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+}
 _LONGEST_HEADER = 1 << 24
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file by name.
 
-    Nothing in such a file is code. Raises `CorruptData` for a header that does not parse, a type
-    other than floats and integers of usual sizes, or arrays that do not fit their place.
+    Nothing in such a file is code. bfloat16 comes as float32, which holds the same numbers. Raises
+    `CorruptData` for a header that does not parse, a type other than floats and integers of usual
+    sizes, or arrays that do not fit their place.
     """
     with parsing(path.name):
         content = path.read_bytes()
@@ -41,4 +50,7 @@ def _array(body: memoryview, entry: dict, where: str) -> np.ndarray:
         raise CorruptData(f"{where}: {stop - start} bytes for shape {shape} of {dtype}")
     if not 0 <= start <= stop <= len(body):
         raise CorruptData(f"{where} lies outside the file")
-    return np.frombuffer(body[start:stop], dtype).reshape(shape)
+    found = np.frombuffer(body[start:stop], dtype).reshape(shape)
+    # the upper half of a float32 is a bfloat16
+    is_half = entry["dtype"] == "BF16"
+    return (found.astype("<u4") << 16).view("<f4") if is_half else found

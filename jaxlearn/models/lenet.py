@@ -9,8 +9,8 @@ from jaxlearn.core import Model, from_linen
 class LeNet300100(linen.Module):
     """`linear(relu(linear(relu(linear(x)))))` with 300 and 100 hidden units.
 
-    Images are flattened. Weights are drawn with variance `2 / inputs` (kaiming normal), biases
-    are 0. On 28 x 28 images there are 266,200 weights and 410 biases.
+    Images are flattened. Weights are drawn with variance `2 / inputs` from a normal that is cut off
+    (kaiming's has tails), biases are 0. On 28 x 28 images there are 266,200 weights and 410 biases.
 
     Attributes:
         classes: number of logits.

@@ -11,7 +11,8 @@ from jaxlearn.models.layers.bottleneck import Bottleneck
 BLOCKS = (3, 4, 6, 3)
 
 
-HE = linen.initializers.he_normal()
+UNIFORM = linen.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""PyTorch's default, which the released code of GraNet leaves this network at."""
 
 
 class ResNet50(linen.Module):
@@ -32,12 +33,12 @@ class ResNet50(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, classes]`."""
-        x = linen.relu(BatchNorm(self.sync)(conv(self.width, 3, init=HE)(x), train))
+        x = linen.relu(BatchNorm(self.sync)(conv(self.width, 3, init=UNIFORM)(x), train))
         for stage, count in enumerate(self.blocks):
             for i in range(count):
                 stride = 2 if stage > 0 and i == 0 else 1
-                x = Bottleneck(self.width * 2**stage, stride, self.sync, HE)(x, train)
-        return linen.Dense(self.classes, use_bias=False, kernel_init=HE)(x.mean((1, 2)))
+                x = Bottleneck(self.width * 2**stage, stride, self.sync, UNIFORM)(x, train)
+        return linen.Dense(self.classes, use_bias=False, kernel_init=UNIFORM)(x.mean((1, 2)))
 
 
 def resnet50(

@@ -15,8 +15,8 @@ VGG19 = (*_FIRST, *(256,) * 4, "pool", *(512,) * 4, "pool", *(512,) * 4)
 class Vgg(linen.Module):
     """3 x 3 convolutions with batch normalisation, 2 x 2 max pooling, one linear classifier.
 
-    Convolutions have no bias and kaiming normal weights (variance `2 / inputs`). After the last
-    layer the image is averaged.
+    Convolutions have no bias and kaiming normal weights over fan-out, the classifier a normal of
+    standard deviation 0.01. After the last layer the image is averaged.
 
     Attributes:
         layers: channels of each convolution, and `"pool"` between them.
@@ -31,13 +31,13 @@ class Vgg(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, classes]`."""
-        init = linen.initializers.he_normal()
         for layer in self.layers:
             if isinstance(layer, str):  # "pool"
                 x = linen.max_pool(x, (2, 2), (2, 2))
             else:
-                x = Conv(layer, 3, bias=False, kernel_init=init)(x)
+                x = Conv(layer, 3, bias=False)(x)
                 x = linen.relu(BatchNorm(self.sync)(x, train))
+        init = linen.initializers.normal(0.01)
         return linen.Dense(self.classes, kernel_init=init)(x.mean((1, 2)))
 
 

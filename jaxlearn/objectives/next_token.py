@@ -19,7 +19,7 @@ def next_token(l2_wrap: float = 0.0) -> Objective:
     L2Wrap, with 1e-4).
 
     Outputs are `[batch, T, vocabulary]`, labels int `[batch, T]`. Metrics: the loss in nats, `bits`
-    per token, accuracy.
+    per token, accuracy. Logits of half precision are read as float32.
 
     Example:
         >>> loss, metrics = next_token()(jnp.zeros((1, 3, 8)), {"labels": jnp.array([[0, 5, 7]])})
@@ -28,6 +28,7 @@ def next_token(l2_wrap: float = 0.0) -> Objective:
     """
 
     def objective(logits: jax.Array, batch: Batch) -> tuple[jax.Array, Metrics]:
+        logits = _single(logits)
         loss = weighted_mean(nats(logits, batch), batch)
         right = jnp.argmax(logits, -1) == batch["labels"]
         metrics = {"loss": loss, "bits": loss / math.log(2)}
@@ -44,4 +45,8 @@ def next_token(l2_wrap: float = 0.0) -> Objective:
 def nats(logits: jax.Array, batch: Batch) -> jax.Array:
     """The mean cross-entropy of each example's tokens, `[batch]`."""
     labels = batch["labels"]
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(-1)
+    return optax.softmax_cross_entropy_with_integer_labels(_single(logits), labels).mean(-1)
+
+
+def _single(logits: jax.Array) -> jax.Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -108,7 +108,13 @@ def _inputs(block: Model, params: Params, x: jax.Array):
 
 @partial(jax.jit, static_argnums=0)
 def _error(block: Model, params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.mean((block.apply(params, {}, x)[0] - y) ** 2)
+    return _mean_square(block.apply(params, {}, x)[0], y)
+
+
+def _mean_square(found: jax.Array, wanted: jax.Array) -> jax.Array:
+    """In float32 at least: a difference of 300 squared is infinite in float16."""
+    dtype = jnp.promote_types(found.dtype, jnp.float32)
+    return jnp.mean((found.astype(dtype) - wanted.astype(dtype)) ** 2)
 
 
 @lru_cache(maxsize=64)
@@ -119,7 +125,7 @@ def _descent(block: Model, local: Local) -> Callable[..., PyTree]:
     def descend(theta: PyTree, frozen: PyTree, x: jax.Array, y: jax.Array, key: Key) -> PyTree:
         def loss(theta: PyTree, rows: jax.Array) -> jax.Array:
             params = local.parametrization.materialize(theta, frozen)
-            return jnp.mean((block.apply(params, {}, x[rows])[0] - y[rows]) ** 2)
+            return _mean_square(block.apply(params, {}, x[rows])[0], y[rows])
 
         def step(carry, key: Key):
             theta, opt_state = carry

@@ -35,10 +35,19 @@ def test_arrays_come_back_as_they_were(tmp_path):
     np.testing.assert_array_equal(found["b"], b)
 
 
+def test_bfloat16_is_read_as_the_single_precision_numbers_it_stands_for(tmp_path):
+    """1, -2.5 and 2^-126 by hand: sign, eight bits of exponent, seven of fraction."""
+    body = np.array([0x3F80, 0xC020, 0x0080], "<u2").tobytes()
+    entries = {"a": entry("BF16", shape=(3, 1), offsets=(0, 6))}
+    found = read_safetensors(write(tmp_path / "x", entries, body))["a"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[1.0], [-2.5], [2.0**-126]])
+
+
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        (entry("BF16"), "has type 'BF16'"),
+        (entry("F8_E4M3"), "has type 'F8_E4M3'"),
         (entry(shape=(3,)), "8 bytes for shape"),
         (entry(offsets=(8, 16)), "outside the file"),
         (entry(shape=(-2,)), "bytes for shape"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -55,6 +56,15 @@ def test_the_variants_have_a_table_of_their_own_beside_the_methods():
     assert again == {name: small[name] for name in REFERENCES}, "trained once for both tables"
 
 
+def test_the_paper_rows_have_every_method_and_the_study_of_plasticity():
+    table = {row.name: row.config for row in rows(PRESETS["paper"])}
+    for network in ("vgg19", "resnet50"):
+        names = {name.split(" ")[1] for name in table if name.startswith(network)}
+        assert {*METHODS, *AT_INIT, *VARIANTS, "plasticity_early", "plasticity_late"} == names
+        assert table[f"{network} plasticity_late"].recovery_epochs == 30
+    assert {c.interval for c in table.values() if c.method == "rigl"} == {100}
+
+
 def test_the_bench_chooses_a_fifth_and_a_sort_that_disagrees_is_refused():
     made = choice(1000)
     mask = np.asarray(jax.jit(made.step)(made.state, made.batch)[1]["mask"])
@@ -71,6 +81,24 @@ def test_refuses_a_study_without_a_checkpoint():
         Config(method="plasticity")
     with pytest.raises(ValueError, match="prune_at needs method='dense', found 'gmp'"):
         Config(method="gmp", prune_at=0.5)
+    with pytest.raises(ValueError, match=r"share of training below 1, found 1\.5"):
+        Config(method="dense", prune_at=1.5)
+
+
+@pytest.mark.parametrize("method", ["gmp_uniform", "granet_uniform"])
+@pytest.mark.parametrize(("network", "last"), [("mlp", "Dense_1"), ("lenet", "Dense_2")])
+def test_rows_layer_by_layer_hold_the_output_layer_at_a_fifth(method, network, last):
+    config = replace(SMOKE, method=method, network=network, density=0.05, interval=1)
+    params = {
+        name: {"kernel": jax.random.normal(jax.random.key(i), (40, 10 if name == last else 90))}
+        for i, name in enumerate(("Dense_0", "Dense_1", "Dense_2")[: int(last[-1]) + 1])
+    }
+    tx = transform(config, 2, jax.random.key(0))
+    zero = jax.tree.map(jnp.zeros_like, params)
+    found = masks(jax.jit(tx.update)(zero, tx.init(params), params)[1])
+    assert int(found[last]["kernel"].sum()) == 80
+    total = sum(leaf["kernel"].size for leaf in params.values())
+    assert sum(int(leaf["kernel"].sum()) for leaf in found.values()) <= 0.05 * total
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """PERP: rows are what their names say, every pruner meets every subset, claims follow figures."""
 
 import json
+import re
 from dataclasses import replace
 
 import jax
@@ -149,19 +150,18 @@ def tiny_opt():
     return {f"model.decoder.{name}": array for name, array in made.items()}
 
 
-@pytest.mark.slow
-def test_files_of_an_opt_model_and_of_tokens_are_pruned_and_trained(tmp_path):
-    """A safetensors file, written by its format, and token numbers."""
+def opt_files(folder):
+    """A safetensors file, written by its format, and token numbers; the config that names them."""
     header, body = {}, b""
     for name, array in tiny_opt().items():
         place = [len(body), len(body) + array.nbytes]
         header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": place}
         body += array.tobytes()
     text = json.dumps(header).encode()
-    weights, tokens = tmp_path / "opt.safetensors", tmp_path / "tokens.npy"
+    weights, tokens = folder / "opt.safetensors", folder / "tokens.npy"
     weights.write_bytes(len(text).to_bytes(8, "little") + text + body)
     np.save(tokens, np.random.default_rng(0).integers(0, 11, 400))
-    config = replace(
+    return replace(
         SMOKE,
         task="opt",
         pruner="sparsegpt",
@@ -174,6 +174,40 @@ def test_files_of_an_opt_model_and_of_tokens_are_pruned_and_trained(tmp_path):
         weights=str(weights),
         tokens=str(tokens),
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"width": 16}, "has (6, 8) at 0/place, but the vocabulary, width"),
+        ({"vocabulary": 12}, "make (12, 8)"),
+        ({"weights": "nowhere.safetensors"}, "nowhere.safetensors is no file"),
+        ({"weights": "nowhere.bin"}, "nowhere.bin is no file"),
+    ],
+)
+def test_files_that_do_not_fit_the_config_are_named(tmp_path, options, said):
+    size = perp.size_of(replace(opt_files(tmp_path), **options))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        perp_text.dense(size, 0)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(tmp_path):
+    size = perp.size_of(replace(opt_files(tmp_path), vocabulary=7))
+    with pytest.raises(ValueError, match="has a token 10, but vocabulary=7"):
+        perp_text.texts_of(size)
+
+
+def test_weights_of_a_file_are_halves_and_what_is_trained_of_them_is_not(tmp_path):
+    config = opt_files(tmp_path)
+    params = perp_text.dense(perp.size_of(config), 0)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+    theta, _ = perp.ways_of(config).parametrization.init(jax.random.key(0), params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(theta)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.slow
+def test_files_of_an_opt_model_and_of_tokens_are_pruned_and_trained(tmp_path):
+    config = opt_files(tmp_path)
     found = perp.train_one(config, 0, Run(tmp_path / "run"))
     dense = perp.train_one(replace(config, method="dense"), 0, Run(tmp_path / "dense"))
     assert found["sparsity"] == pytest.approx(60, abs=1)

@@ -42,3 +42,12 @@ def test_weights_of_examples_count():
         a, b = np.asarray(slope(LOGITS, heavy)), np.asarray(slope(LOGITS[:1], first))
         np.testing.assert_allclose(a[:1], b, atol=1e-7)
         np.testing.assert_array_equal(a[1], 0)
+
+
+def test_half_precision_logits_are_read_in_single_precision():
+    half = LOGITS.astype(jnp.bfloat16)
+    for objective in (next_token(), next_token(0.1)):
+        ours, wanted = (jax.jit(objective)(z, BATCH) for z in (half, half.astype(jnp.float32)))
+        jax.tree.map(np.testing.assert_array_equal, ours, wanted)
+        assert ours[0].dtype == jnp.float32
+    np.testing.assert_array_equal(nats(half, BATCH), nats(half.astype(jnp.float32), BATCH))

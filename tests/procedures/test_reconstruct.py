@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxlearn.core import trees
+from jaxlearn.core import Model, trees
 from jaxlearn.models.opt import opt_blocks
 from jaxlearn.parametrizations import Roles, retrain
-from jaxlearn.procedures.pruning import magnitude, prune, row_wise, unstructured, wanda
+from jaxlearn.procedures.pruning import Pruner, magnitude, prune, row_wise, unstructured, wanda
 from jaxlearn.procedures.reconstruct import Local, reconstruct
 from tests.drawn import variables
 
@@ -79,3 +79,17 @@ def test_wrong_use_is_named():
         reconstruct([BLOCK] * 2, DENSE, X, HALF, PRUNED, KEY)
     with pytest.raises(ValueError, match="batches of 8 out of 4"):
         reconstruct([BLOCK], DENSE[:1], X[:4], HALF, PRUNED, KEY, local("biases"))
+
+
+def test_errors_of_half_precision_blocks_are_single_precision():
+    """A difference of 300, whose square is beyond float16."""
+    scale = Model(lambda key, x: ({"kernel": jnp.ones((1, 1), x.dtype)}, {}), _scaled)
+    params = {"kernel": jnp.ones((1, 1), jnp.float16)}
+    x = jnp.full((2, 3, 1), 300.0, jnp.float16)
+    nothing = lambda weight, seen, key: jnp.zeros_like(weight)
+    found = reconstruct([scale], [params], x, Pruner(nothing, False), PRUNED, KEY)
+    assert found.before == [90_000.0]
+
+
+def _scaled(params, state, x, **_):
+    return x @ params["kernel"], state

@@ -24,19 +24,47 @@ def synflow(model: Model, x: PyTree) -> Score:
     of every layer add up to R, and at every hidden unit the scores of the weights into it add up to
     those of the weights out of it (Theorems 1 and 2).
 
+    R grows by a factor with every layer, to 10^72 in a ResNet-50, so it is computed in double
+    precision. Scores that single precision cannot hold are divided by the largest of all, which
+    changes no choice.
+
     Args:
         model: the network.
         x: inputs, of which shapes and dtypes matter; one example is enough.
+
+    Raises:
+        FloatingPointError: when a score is not finite; out of `jit` as the runtime's own error.
     """
 
     def score(params: Params) -> PyTree:
-        ones = jax.tree.map(lambda leaf: jnp.ones((1, *leaf.shape[1:]), leaf.dtype), x)
-        state = model.init(jax.random.key(0), ones)[1]
-        size = jax.tree.map(jnp.abs, params)
-        flow = lambda params: jnp.sum(model.apply(params, state, ones)[0])
-        return jax.tree.map(jnp.multiply, size, jax.grad(flow)(size))
+        with jax.enable_x64(True):
+            ones = jax.tree.map(lambda leaf: _double(jnp.ones((1, *leaf.shape[1:]), leaf.dtype)), x)
+            state = model.init(jax.random.key(0), ones)[1]
+            size = jax.tree.map(lambda leaf: _double(jnp.abs(leaf)), params)
+            flow = lambda params: jnp.sum(model.apply(params, state, ones)[0])
+            found = jax.tree.map(jnp.multiply, size, jax.grad(flow)(size))
+            top = jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(found)]))
+            jax.debug.callback(_check, jnp.isfinite(top))
+            scale = jnp.where(top > LARGEST, 1 / top, 1.0)
+            return jax.tree.map(lambda leaf: (leaf * scale).astype(jnp.float32), found)
 
     return score
+
+
+LARGEST = 1e30
+"""The largest score that is left as it is, so that sums of them fit single precision too."""
+
+
+def _double(leaf: jax.Array) -> jax.Array:
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return leaf.astype(jnp.float64) if floating else leaf
+
+
+def _check(finite: jax.Array) -> None:
+    if not finite:
+        raise FloatingPointError(
+            "SynFlow's scores are not finite: a weight is not, or this device has no doubles"
+        )
 
 
 def keep_iteratively(

@@ -82,6 +82,31 @@ def test_rounds_follow_the_budget_and_cut_no_layer_off():
     assert min(once) == 0
 
 
+def test_flows_beyond_single_precision_are_ranked_as_in_double_precision():
+    """Eight layers of weights about 10^7: their flow is 10^62."""
+    model = lenet_300_100(3, widths=(4,) * 7)
+    params, _ = model.init(jax.random.key(2), IMAGES)
+    params = jax.tree.map(lambda leaf: 1e7 * leaf, params)
+    sizes = [np.abs(np.asarray(params[f"Dense_{i}"]["kernel"], np.float64)) for i in range(8)]
+    found = jax.jit(synflow(model, IMAGES))(params)
+    flow = np.linalg.multi_dot([np.ones(16), *sizes, np.ones(3)])
+    assert flow > 1e50
+    scores = [np.asarray(found[f"Dense_{i}"]["kernel"]) for i in range(8)]
+    largest = max(score.max() for score in scores)
+    for i, score in enumerate(scores):
+        into = np.linalg.multi_dot([np.ones((1, 16)), *sizes[:i], np.eye(sizes[i].shape[0])])[0]
+        out = np.linalg.multi_dot([np.eye(sizes[i].shape[1]), *sizes[i + 1 :], np.ones((3, 1))])
+        wanted = into[:, None] * sizes[i] * out[:, 0]
+        ratio = score / largest / (wanted / flow)
+        np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
+        assert score.sum() == pytest.approx(scores[0].sum(), rel=1e-5)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    with pytest.raises(FloatingPointError, match="scores are not finite"):
+        synflow(MODEL, IMAGES)(jax.tree.map(lambda leaf: leaf * jnp.nan, PARAMS))
+
+
 def test_one_round_is_the_global_choice():
     score = synflow(MODEL, IMAGES)
     ours, wanted = keep_iteratively(score, PARAMS, 0.3, rounds=1), keep(score(PARAMS), 0.3)
