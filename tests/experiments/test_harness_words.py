@@ -24,6 +24,7 @@ WRONG = [
     (("table", "tiny-quadratic", "more"), "unexpected argument 'more'"),
     (("run", "tiny-quadratic", "--prset", "small"), "did you mean '--preset'?"),
     (("run", "tiny-quadratic", "--seed", "-1"), "seed"),
+    (("run", "tiny-quadratic", "--workdir", "gs://bucket/runs"), "give the mounted folder"),
     (("run", "tiny-quadratic", "--row", "fats"), "did you mean 'fast'?"),
     (("run", "tiny-quadratic", "--config.stps", "3"), "did you mean 'steps'?"),
     (("run", "tiny-quadratic", "--config.steps", "many"), "expected int, found 'many'"),
@@ -137,6 +138,17 @@ def test_errors_of_an_experiment_become_one_line(harness, error, status):
     assert err.splitlines()[-1] in ("error: bad", "error: loss is nan")
     assert "Traceback" not in err
     assert "Traceback" in harness("run", "tiny-quadratic", "--traceback")[2]
+
+
+def test_what_is_neither_a_failed_claim_nor_bad_input_has_a_status_of_its_own(harness):
+    text = harness.file.read_text()
+    error = "raise RuntimeError('RESOURCE_EXHAUSTED: out of memory')"
+    harness.file.write_text(text.replace("    x = 1 + np", f"    {error}\n    x = 1 + np"))
+    for verb in ("run", "table"):
+        found, out, err = harness(verb, "tiny-quadratic")
+        assert (found, out) == (70, "")
+        assert "Traceback" in err
+        assert err.splitlines()[-1] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
 
 
 def test_overrides_reach_training(harness):
