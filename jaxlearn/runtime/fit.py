@@ -122,6 +122,8 @@ def fit(
         3
     """
     _check(steps, chunk, evaluate, evaluate_every, monitor, mode, patience, save_every, on_nan)
+    if workdir is not None and mesh is None and jax.process_count() > 1:
+        raise ValueError("several processes share this workdir; pass mesh=every_device() to share")
     first_process = jax.process_index() == 0
     with ExitStack() as stack:
         folder = _enter(stack, workdir, config)
@@ -132,7 +134,7 @@ def fit(
         history = metrics.read(folder, run.position) if folder else []
         if run.stopping.stopped or run.position >= steps:
             return Fitted(run.state, run.best, history, run.position)
-        run = run._replace(fine=place_context(np.bool_(True), mesh))
+        run = run._replace(fine=place_context({"fine": np.bool_(True)}, mesh)["fine"])
         log = stack.enter_context(metrics.open_log(folder if first_process else None, run.position))
         shown = stack.enter_context(
             bar(steps, run.position, name=name, show=progress and first_process)
