@@ -1,4 +1,4 @@
-"""One device, two, four, eight, four copies on eight, and two processes of two end with the same weights."""
+"""One device, 2, 4, 8, four copies on 8, and two processes of two end with the same weights."""
 
 import socket
 import subprocess
