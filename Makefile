@@ -32,8 +32,11 @@ pod: $(SETUP)  ## two processes of two devices give the table of one process
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/pod/test_launch.py
 
 TIMES ?= 1
-FAULTS := tests/runtime tests/pod/test_launch.py tests/core/test_skipping.py tests/core/test_step.py \
-  $(addprefix tests/data/test_,archive.py batches.py download.py fuzz.py source.py torch_file.py) \
+FAULTS := tests/runtime tests/pod tests/core/test_skipping.py tests/core/test_step.py \
+  $(wildcard tests/kernels/test_*_errors.py tests/kernels/test_*_kernels.py) \
+  $(addprefix tests/data/test_,archive.py batches.py download.py fuzz.py source.py \
+    spiking_heidelberg.py torch_file.py) \
+  tests/experiments/test_every_experiment.py \
   $(addprefix tests/experiments/test_harness_,data_files.py table.py words.py)
 
 faults: $(SETUP)  ## the tests of docs/faults.md, long ones too, TIMES=10 for ten in a row

@@ -3,9 +3,9 @@
 ```
 python -m experiments list [--json]
 python -m experiments run SLUG [--preset P] [--seed N] [--row NAME] [--workdir DIR]
-                               [--config.FIELD V …] [--json]
+                               [--model N] [--config.FIELD V …] [--json]
 python -m experiments table SLUG [--preset P] [--seeds N] [--first-seed N] [--workdir DIR]
-                                 [--json]
+                                 [--model N] [--json]
 python -m experiments compile SLUG [--preset P] [--topology v5e:16x16] [--model N] [--json]
 python -m experiments bench SLUG [--scaling] [--json]
 python -m experiments report
@@ -13,7 +13,8 @@ python -m experiments report
 `python experiments/<file>.py table …` is the same without SLUG.
 
 Exit status: 0 done and every judged claim holds; 1 a claim failed (`table`), or training stopped on
-a number that is not finite; 2 wrong use or bad input, with one clear line on stderr.
+a number that is not finite; 2 wrong use or bad input, with one clear line on stderr; 143 after
+SIGTERM; 70, with a traceback, anything else, such as too little memory or a lost connection.
 
 Runs live in `<workdir>/<slug>/<hash of the full config>/seed-N/` (workdir is `runs` by default);
 `config.json` lies beside the seeds and `result.json` in a seed's folder marks it as done. A command

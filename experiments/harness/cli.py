@@ -12,6 +12,8 @@ from experiments.harness import discover, outline, overrides
 from experiments.harness.experiment import Experiment
 
 VERBS = ("list", "run", "table", "compile", "bench", "report")
+DEFECT = 70
+"""Exit status of everything else that ends a command, the `EX_SOFTWARE` of sysexits."""
 _OVER_SLUG = ("run", "table", "compile", "bench")
 
 
@@ -49,6 +51,10 @@ def command(
         return _complain(str(error), 1, debug)
     except (ValueError, OSError) as error:
         return _complain(str(error), 2, debug)
+    except Exception:
+        # neither a claim that failed nor bad input: out of memory, a lost connection, a defect
+        traceback.print_exc()
+        return DEFECT
 
 
 def _complain(message: str, status: int, debug: bool) -> int:
@@ -111,7 +117,7 @@ def _parser(verb: str, experiment: Experiment | None) -> argparse.ArgumentParser
     if verb in _OVER_SLUG and experiment is None:
         parser.add_argument("slug", help="name of the paper; `list` shows them")
     if verb in ("run", "table"):
-        parser.add_argument("--workdir", type=Path, default=Path("runs"), help="default: runs")
+        parser.add_argument("--workdir", type=_folder, default=Path("runs"), help="default: runs")
         parser.add_argument("--preset", default="small", help="smoke, small (default) or paper")
     if verb == "run":
         parser.add_argument("--seed", type=_count, default=0)
@@ -130,6 +136,15 @@ def _parser(verb: str, experiment: Experiment | None) -> argparse.ArgumentParser
     if verb != "report":
         parser.add_argument("--json", action="store_true", help="print JSON only")
     return parser
+
+
+def _folder(word: str) -> Path:
+    """Read a folder; an address would quietly become a folder of that name on this machine."""
+    if "://" in word:
+        raise argparse.ArgumentTypeError(
+            f"expected a folder, found {word[:60]!r}; mount the storage and give the mounted folder"
+        )
+    return Path(word)
 
 
 def _count(word: str) -> int:

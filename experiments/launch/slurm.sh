@@ -8,13 +8,14 @@
 #SBATCH --signal=TERM@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output=logs/%x-%j-%t.log
+#SBATCH --output=%x-%j.log
 # One process per node, all its devices in it:
 #
 #   sbatch experiments/launch/slurm.sh run sltt --preset paper --workdir /shared/runs
 #
 # Two minutes before its time is up the job gets SIGTERM, saves and ends with status 143; it is put
-# back into the queue and continues. The workdir must be on storage that all nodes see.
+# back into the queue and continues. Processes report to logs/, the script itself, which Slurm opens
+# before there is such a folder, beside it. The workdir must be on storage that all nodes see.
 set -u
 mkdir -p logs
 srun --kill-on-bad-exit=1 --output=logs/%x-%j-%t.log \

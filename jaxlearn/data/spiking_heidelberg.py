@@ -1,5 +1,8 @@
 """Speech as spikes of an ear model (Cramer et al., 2020): Heidelberg Digits, Speech Commands."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,15 @@ COMMANDS = {
     name: DataFile(paths=(f"ssc/ssc_{file}.h5", f"ssc_{file}.h5"), homepage=HOMEPAGE)
     for name, file in {"train": "train", "validation": "valid", "test": "test"}.items()
 }
+FIELDS = ("spikes/times", "spikes/units", "labels")
+READ = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r") as file:
+    for name in sys.argv[2:]:
+        file[name][()]
+"""
+"""What the process does that reads a file first; whatever it says, the file is read again."""
+READ_SECONDS = 900
 WORDS = tuple(f"word {number}" for number in range(35))
 CLASSES = tuple(f"{language} {digit}" for language in ("english", "german") for digit in range(10))
 
@@ -97,8 +109,9 @@ def read_events(path: Path, frames: int, bands: int, classes: int) -> tuple[np.n
         raise MissingData(
             f"{path.name} is read by h5py, which is not installed; install jaxlearn[hdf5]"
         ) from None
+    _survives(path)
     with parsing(path.name), h5py.File(path, "r") as file:
-        for name in ("spikes/times", "spikes/units", "labels"):
+        for name in FIELDS:
             if name not in file:
                 raise CorruptData(f"{path.name} has no {name}")
         times, units = file["spikes/times"][()], file["spikes/units"][()]
@@ -112,6 +125,18 @@ def read_events(path: Path, frames: int, bands: int, classes: int) -> tuple[np.n
     for i, (when, where) in enumerate(zip(times, units, strict=True)):
         made[i] = event_counts(when, where, frames, bands, f"{path.name}, clip {i}")
     return made, labels
+
+
+def _survives(path: Path) -> None:
+    """Have another process read the file first: a damaged one can end the HDF5 library's own."""
+    words = [sys.executable, "-c", READ, str(path), *FIELDS]
+    try:
+        status = subprocess.run(words, capture_output=True, timeout=READ_SECONDS).returncode
+    except subprocess.TimeoutExpired:
+        raise CorruptData(f"{path.name} is not read within {READ_SECONDS} s") from None
+    if status < 0:
+        found = signal.Signals(-status).name
+        raise CorruptData(f"{path.name} ends the process that reads it with {found}")
 
 
 def event_counts(

@@ -34,7 +34,8 @@ class Recurrent(linen.Module):
         carry = self.variable(SEQUENCE, "carry", start)
         after, y = cell(carry.value, x)
         if not self.is_initializing():
-            carry.value = after
+            # as wide as it came: float64 inputs make no carry that a scan would refuse
+            carry.value = jax.tree.map(lambda new, old: new.astype(old.dtype), after, carry.value)
         return y
 
 

@@ -14,6 +14,7 @@ from jaxlearn.core import axis
 from jaxlearn.core.contracts import Batch, PyTree
 from jaxlearn.core.step import Step
 from jaxlearn.core.trees import path
+from jaxlearn.runtime.finite import watched
 from jaxlearn.runtime.parallel import batch_specs, spmd
 from jaxlearn.runtime.sharding import Layout, keep
 
@@ -46,26 +47,29 @@ class Result(NamedTuple):
         return rows
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def device_loop(
     step: Step,
+    on_nan: str,
     mesh: Mesh | None,
     layout: Layout | None,
     state: PyTree,
+    fine: jax.Array,
     batches: Batch,
     context: Batch,
     n: jax.Array,
     request: jax.Array,
-) -> tuple[PyTree, PyTree, jax.Array]:
-    """`n <= chunk` steps on `[chunk, B, ...]` batches: `(state, metrics, largest request)`.
+) -> tuple[PyTree, PyTree, jax.Array, jax.Array]:
+    """`n <= chunk` steps on `[chunk, B, ...]` batches: `(state, fine, metrics, largest request)`.
 
     `n` is a number the program receives, so one compilation serves every length, and a trajectory
     does not depend on where it was cut into chunks. Metrics come back in buffers `[chunk, ...]`.
     Compiled once for a step, however many runs take it. The state comes back laid out as it came,
-    where `layout` says how.
+    where `layout` says how. `fine` is whether all losses so far were finite, see `watched`.
     """
+    whole = watched(checked(step), on_nan)
 
-    def run(state: PyTree, batches: Batch, context: Batch, n: jax.Array, request: jax.Array):
+    def run(state: PyTree, fine: jax.Array, batches: Batch, context: Batch, n: jax.Array, request):
         def at(i: jax.Array) -> Batch:
             return jax.tree.map(lambda leaf: leaf[i], batches) | context
 
@@ -73,38 +77,40 @@ def device_loop(
         shapes = jax.eval_shape(step, state, at(jnp.int32(0)))
         buffers = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), shapes[1])
 
-        def body(i: jax.Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-            new, metrics = step(carry[0], at(i))
-            buffers = jax.tree.map(lambda b, m: b.at[i].set(m), carry[1], metrics)
-            return same_kind(carry[0], new), buffers
+        def body(i: jax.Array, carry: tuple) -> tuple:
+            state, fine, buffers = carry
+            state, metrics, fine = whole(state, at(i), fine)
+            return state, fine, jax.tree.map(lambda b, m: b.at[i].set(m), buffers, metrics)
 
-        state, buffers = lax.fori_loop(0, n, body, (state, buffers))
-        return state, buffers, _largest(request)
+        return *lax.fori_loop(0, n, body, (state, fine, buffers)), _largest(request)
 
-    specs = (P(), batch_specs(batches, None), P(), P(), P(axis.DATA))
-    state, *said = spmd(run, mesh, specs, P())(state, batches, context, n, request)
+    specs = (P(), P(), batch_specs(batches, None), P(), P(), P(axis.DATA))
+    state, *said = spmd(run, mesh, specs, P())(state, fine, batches, context, n, request)
     return keep(state, layout), *said
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def host_loop(
     step: Step,
+    on_nan: str,
     mesh: Mesh | None,
     layout: Layout | None,
     state: PyTree,
+    fine: jax.Array,
     batch: Batch,
     context: Batch,
     n: jax.Array,
     request: jax.Array,
-) -> tuple[PyTree, PyTree, jax.Array]:
+) -> tuple[PyTree, PyTree, jax.Array, jax.Array]:
     """One step on `[B, ...]`, dispatched by the host, with metrics in buffers of length 1."""
+    whole = watched(checked(step), on_nan)
 
-    def run(state: PyTree, batch: Batch, context: Batch, n: jax.Array, request: jax.Array):
-        new, metrics = step(state, batch | context)
-        return same_kind(state, new), jax.tree.map(lambda m: m[None], metrics), _largest(request)
+    def run(state: PyTree, fine: jax.Array, batch: Batch, context: Batch, n: jax.Array, request):
+        state, metrics, fine = whole(state, batch | context, fine)
+        return state, fine, jax.tree.map(lambda m: m[None], metrics), _largest(request)
 
-    specs = (P(), batch_specs(batch), P(), P(), P(axis.DATA))
-    state, *said = spmd(run, mesh, specs, P())(state, batch, context, n, request)
+    specs = (P(), P(), batch_specs(batch), P(), P(), P(axis.DATA))
+    state, *said = spmd(run, mesh, specs, P())(state, fine, batch, context, n, request)
     return keep(state, layout), *said
 
 
@@ -124,6 +130,16 @@ def convolves(jaxpr: Any, platform: str) -> bool:
         ):
             return True
     return False
+
+
+def checked(step: Step) -> Step:
+    """The step, refused while it is traced where its state is not like the one it received."""
+
+    def checking(state: Any, batch: Batch) -> tuple[Any, PyTree]:
+        new, metrics = step(state, batch)
+        return same_kind(state, new), metrics
+
+    return checking
 
 
 def same_kind(old: PyTree, new: PyTree) -> PyTree:

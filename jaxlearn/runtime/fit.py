@@ -14,8 +14,8 @@ from jaxlearn.core.contracts import Batch, PyTree, TrainState
 from jaxlearn.core.step import Step
 from jaxlearn.runtime import checkpoint, metrics
 from jaxlearn.runtime.chunk import Result, convolves, device_loop, host_loop
-from jaxlearn.runtime.feed import Piece, Take, feed, requests
-from jaxlearn.runtime.finite import bad_leaves, diverged, first_bad
+from jaxlearn.runtime.feed import Piece, Take, feed, place_context, requests
+from jaxlearn.runtime.finite import STOP, WAYS, bad_leaves, diverged, first_bad
 from jaxlearn.runtime.parallel import distribute
 from jaxlearn.runtime.processes import on_first
 from jaxlearn.runtime.progress import bar
@@ -99,12 +99,16 @@ def fit(
         callbacks: `callback(step, state, metrics)` after every chunk; the state may be read, not
             kept: the next chunk consumes it.
         progress: show a bar, or plain lines where there is no terminal.
-        on_nan: `"stop"` raises at a loss that is not finite, `"ignore"` goes on.
+        on_nan: `"stop"` raises at a loss that is not finite. `"skip"` does not take a step that
+            gives a loss, or any number of the state, that is not finite: parameters, collections
+            and the transform's state stay as they were before it, and the next batch is taken
+            (`finite.kept`). `"ignore"` goes on.
         name: of the run, for the bar.
 
     Raises:
-        Diverged: at a loss that is not finite; metrics up to that step are written, the last good
-            checkpoint is kept.
+        Diverged: at a loss that is not finite; it names the parameters that were not finite
+            before that step, where NaN began in one. Metrics up to that step are written, the last
+            good checkpoint is kept.
         WorkdirError: when the workdir is in use, or of another config.
         CheckpointError: when saving fails, all checkpoints are damaged, or they do not fit.
         ValueError: for other bad arguments, and a batch that is not like the first.
@@ -118,6 +122,8 @@ def fit(
         3
     """
     _check(steps, chunk, evaluate, evaluate_every, monitor, mode, patience, save_every, on_nan)
+    if workdir is not None and mesh is None and jax.process_count() > 1:
+        raise ValueError("several processes share this workdir; pass mesh=every_device() to share")
     first_process = jax.process_index() == 0
     with ExitStack() as stack:
         folder = _enter(stack, workdir, config)
@@ -128,6 +134,7 @@ def fit(
         history = metrics.read(folder, run.position) if folder else []
         if run.stopping.stopped or run.position >= steps:
             return Fitted(run.state, run.best, history, run.position)
+        run = run._replace(fine=place_context({"fine": np.bool_(True)}, mesh)["fine"])
         log = stack.enter_context(metrics.open_log(folder if first_process else None, run.position))
         shown = stack.enter_context(
             bar(steps, run.position, name=name, show=progress and first_process)
@@ -142,8 +149,8 @@ def fit(
             take = feed(batches, mesh, chunk, on_device)
             piece = take(run.position, limit(run.position))
             program = device_loop if on_device else host_loop
-            arguments = (layout(run.state, mesh), run.state, *piece.parts[0], nothing)
-            return take, piece, program.trace(step, mesh, *arguments)
+            arguments = (layout(run.state, mesh), run.state, run.fine, *piece.parts[0], nothing)
+            return take, piece, program.trace(step, on_nan, mesh, *arguments)
 
         take, upcoming, traced = loop(on_device is not False)
         slow = on_device is None and jax.default_backend() == "cpu"
@@ -155,7 +162,7 @@ def fit(
 
         def settle(result: Result, state: PyTree) -> list[dict[str, Any]]:
             rows = result.rows()
-            bad = first_bad(rows) if on_nan == "stop" else None
+            bad = first_bad(rows) if on_nan == STOP else None
             if bad is not None:
                 log.write(rows[: bad + 1])
                 raise diverged(rows[bad]["step"], state.params)
@@ -168,8 +175,8 @@ def fit(
 
         while run.position < steps and not run.stopping.stopped:
             wish = _wish(terminated.is_set(), folder is not None and save_every is None, clock)
-            state, result = _dispatch(program, run, upcoming, request(wish) if wish else nothing)
-            run = run._replace(state=state, position=run.position + upcoming.count)
+            run, result = _dispatch(program, run, upcoming, request(wish) if wish else nothing)
+            state = run.state
             # from here to the next wait the host works while the device computes
             if run.position < steps:
                 upcoming = take(run.position, limit(run.position))
@@ -196,7 +203,7 @@ def fit(
             if alone and terminated.is_set():
                 agreed = LEAVE
             if folder and (saving or agreed or run.stopping.stopped):
-                if on_nan == "stop" and bad_leaves(state.params):
+                if on_nan == STOP and bad_leaves(state.params):
                     raise diverged(run.position, state.params, "a parameter")
                 log.sync()
                 _save(folder, run, keep)
@@ -211,6 +218,7 @@ class _Run(NamedTuple):
     position: int
     stopping: Stopping = Stopping()
     best: PyTree | None = None
+    fine: Any = None
 
 
 def _check(
@@ -236,8 +244,8 @@ def _check(
             raise ValueError(f"{argument}={value}; it has to be 1 or more")
     if mode not in ("max", "min"):
         raise ValueError(f"mode={mode!r}; expected 'max' or 'min'")
-    if on_nan not in ("stop", "ignore"):
-        raise ValueError(f"on_nan={on_nan!r}; expected 'stop' or 'ignore'")
+    if on_nan not in WAYS:
+        raise ValueError(f"on_nan={on_nan!r}; expected one of {', '.join(WAYS)}")
     if monitor is not None and evaluate is None:
         raise ValueError(f"monitor={monitor!r} needs evaluate, which returns it")
     if patience is not None and monitor is None:
@@ -282,13 +290,14 @@ def _save(folder: Path, run: _Run, keep: int) -> None:
 
 def _dispatch(
     program: jax.stages.Compiled, run: _Run, piece: Piece, asked: Any
-) -> tuple[PyTree, Result]:
-    state, found = run.state, []
+) -> tuple[_Run, Result]:
+    state, fine, found = run.state, run.fine, []
     for part in piece.parts:
-        state, values, agreed = program(state, *part, asked)
+        state, fine, values, agreed = program(state, fine, *part, asked)
         found.append(values)
     counts = [int(n) for _, _, n in piece.parts]
-    return state, Result(run.position, counts, found, agreed)
+    run = run._replace(state=state, fine=fine, position=run.position + piece.count)
+    return run, Result(run.position - piece.count, counts, found, agreed)
 
 
 def _limiter(steps: int, *every: int | None) -> Callable[[int], int]:

@@ -57,17 +57,19 @@ def test_restored_at_every_step_of_three_epochs(drop_last):
 
 
 def test_cost_does_not_grow_with_the_step():
+    large = arrays(200_000)
+
     def seconds(step):
         best = []
         for _ in range(5):
-            data = batches(arrays(20_000), 100, seed=0)
+            data = batches(large, 100, seed=0)
             start = time.perf_counter()
             data(step)
             best.append(time.perf_counter() - start)
         return min(best)
 
     seconds(0)
-    assert seconds(10**9) < 3 * seconds(10) + 1e-3
+    assert seconds(10**9) < 2 * seconds(10)
 
 
 @pytest.mark.parametrize("step", [0, 10, 10**6, 10**12])

@@ -3,8 +3,11 @@
 import gzip
 import pickle
 import resource
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +27,7 @@ from jaxlearn.data.npz import parse_npy
 from jaxlearn.data.plain_text import token_file
 from jaxlearn.data.planetoid import read_linqs
 from jaxlearn.data.safetensors import read_safetensors
+from jaxlearn.data.spiking_heidelberg import read_events
 from jaxlearn.data.spoken_digits import parse_wav
 from jaxlearn.data.text import read_text
 from jaxlearn.data.torch_file import read_torch
@@ -95,6 +99,23 @@ PARSERS = {
 }
 
 
+def events_file():
+    """A small event file, as bytes."""
+    from tests.data.test_spiking_heidelberg import clips, write
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        write(path, *clips(3, 0))
+        return path.read_bytes()
+
+
+FEWER = {}
+"""Parsers that start a process for every file, and how many times fewer files they meet."""
+if find_spec("h5py"):
+    PARSERS["hdf5"] = (events_file(), lambda path: read_events(path, 10, 70, 20))
+    FEWER["hdf5"] = 12
+
+
 @st.composite
 def mutations(draw, data):
     """The bytes with some changed, inserted, removed, or cut off."""
@@ -133,7 +154,7 @@ def check(folder, name, data):
 def fuzz(name, folder, examples):
     @given(mutations(PARSERS[name][0]) | st.binary(max_size=64))
     @settings(
-        max_examples=examples,
+        max_examples=examples // FEWER.get(name, 1),
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

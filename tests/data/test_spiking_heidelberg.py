@@ -1,6 +1,8 @@
 """Event files made here, read as frames of counts; and files that are not event files."""
 
+import base64
 import builtins
+import lzma
 
 import numpy as np
 import pytest
@@ -104,3 +106,21 @@ def test_without_h5py_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingData, match=r"install jaxlearn\[hdf5\]"):
         read_events(path, 10, 140, 20)
+
+
+KILLER = """
+/Td6WFoAAATm1rRGAgAhARwAAAAQz1jM4CH3AWxdAESSBIRvent3SsRmT2odD3JpHhjMHzfpK9d51dCdlzVYwMiVidGUMP/x
+3+MvtDk7Sfj+1zBEXa80Sutz9gl0g/2ARbvk5FBDhKWSewK6zO0uTXf+2K/necnQhCeaAg/YUx2NmHqJpNDA+gdX0Gwo3hYE
+RCvKIKTWTwkQglQmZT4/Zk1jMDJY8NZk5nkb1wbpQ1B9aOvt1zPQwxLSUgHA4WlrtNlLjdB8G/B3Uo6chIwZalwPDe2DT/5Q
+lZPHNhizdB/J07PBTjTFuN3i5jrR9yiUcnGSh8SSwD6dHspnIksDszLpRR1rK9SLs9Gs7kSRIKZ5yO37DwXR6ivdqjJ0XXyQ
+xD3JkYP3t32wV4cpclUBpyysF5YwsWG9ECmF+2t3mippsOkbQQCKjNOGuFs/EqHxrpOOIQ28rVtjd7YDuljXY+PMd8E2mcYj
+BClUqqVCyGZ9fvmYo6MRkjvwNrBwSKmLaTOW4OZYVmITIQAAbcLhQrnmFE0AAYgD+EMAAGk1GEexxGf7AgAAAAAEWVo=
+"""
+"""Three clips, with bytes changed by chance: HDF5 follows a pointer out of the file."""
+
+
+def test_a_damaged_file_that_ends_the_library_is_one_line(tmp_path):
+    path = tmp_path / "file.h5"
+    path.write_bytes(lzma.decompress(base64.b64decode(KILLER)))
+    with pytest.raises(CorruptData, match=r"file.h5 ends the process that reads it with SIG"):
+        read_events(path, 10, 70, 20)

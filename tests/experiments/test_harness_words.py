@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ WRONG = [
     (("table", "tiny-quadratic", "more"), "unexpected argument 'more'"),
     (("run", "tiny-quadratic", "--prset", "small"), "did you mean '--preset'?"),
     (("run", "tiny-quadratic", "--seed", "-1"), "seed"),
+    (("run", "tiny-quadratic", "--workdir", "gs://bucket/runs"), "give the mounted folder"),
     (("run", "tiny-quadratic", "--row", "fats"), "did you mean 'fast'?"),
     (("run", "tiny-quadratic", "--config.stps", "3"), "did you mean 'steps'?"),
     (("run", "tiny-quadratic", "--config.steps", "many"), "expected int, found 'many'"),
@@ -137,6 +139,55 @@ def test_errors_of_an_experiment_become_one_line(harness, error, status):
     assert err.splitlines()[-1] in ("error: bad", "error: loss is nan")
     assert "Traceback" not in err
     assert "Traceback" in harness("run", "tiny-quadratic", "--traceback")[2]
+
+
+LOOP = """    from jaxlearn.runtime import fit
+    from tests.runtime import toy
+    folder = run.folder(seed)
+    options = {"save_every": 5, "progress": False, "workdir": folder}
+    fit(toy.step, toy.state(), toy.batches, steps=config.steps, **options)
+"""
+
+
+def test_damaged_checkpoints_at_the_command_line(harness):
+    """One is passed over with a warning; of all of them one line tells, with status 2."""
+    text = harness.file.read_text()
+    harness.file.write_text(text.replace("    x = 1 + np", f"{LOOP}    x = 1 + np"))
+    assert harness("run", "tiny-quadratic")[0] == 0
+    (result,) = harness.home.rglob("result.json")
+    folder = result.parent / "checkpoints"
+    assert sorted(place.name for place in folder.iterdir()) == ["15", "20"]
+
+    def damage(step):
+        result.unlink()
+        (folder / str(step) / "notes.json").write_text("{")
+
+    damage(20)
+    with pytest.warns(UserWarning, match=r"checkpoint of step 20 .* is damaged"):
+        assert harness("run", "tiny-quadratic")[0] == 0
+    shutil.rmtree(folder / "20.damaged")
+    damage(20)
+    damage_rest = folder / "15" / "notes.json"
+    damage_rest.write_text("{")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    status, out, err = harness("run", "tiny-quadratic")
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: all checkpoints in ")
+    assert "damaged (step 20: " in last
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_neither_a_failed_claim_nor_bad_input_has_a_status_of_its_own(harness):
+    text = harness.file.read_text()
+    error = "raise RuntimeError('RESOURCE_EXHAUSTED: out of memory')"
+    harness.file.write_text(text.replace("    x = 1 + np", f"    {error}\n    x = 1 + np"))
+    for verb in ("run", "table"):
+        found, out, err = harness(verb, "tiny-quadratic")
+        assert (found, out) == (70, "")
+        assert "Traceback" in err
+        assert err.splitlines()[-1] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
 
 
 def test_overrides_reach_training(harness):

@@ -1,4 +1,4 @@
-"""One device, eight, four copies on eight, and two processes of two end with the same weights."""
+"""One device, 2, 4, 8, four copies on 8, and two processes of two end with the same weights."""
 
 import socket
 import subprocess
@@ -43,9 +43,10 @@ def compare(path: Path, expected: dict[str, np.ndarray]) -> None:
         assert abs(difference.mean()) < 1e-6, name
 
 
-def test_eight_devices_equal_one(alone, tmp_path):
-    path = tmp_path / "eight.npz"
-    finish(launch(8, str(path), alone[0]))
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_several_devices_equal_one(alone, tmp_path, devices):
+    path = tmp_path / "several.npz"
+    finish(launch(devices, str(path), alone[0]))
     compare(path, alone[1])
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,31 @@ def tree(seed=0):
         "key": jax.random.split(key, 3),
         "nested": [toy.state(seed), (jnp.float32(np.nan),)],
     }
+
+
+STORED = Path(__file__).parent / "stored"
+"""A checkpoint written in November 2026; it is never made anew."""
+
+
+def plain():
+    """What it holds: numbers that no version of JAX rounds otherwise."""
+    return {
+        "w": jnp.arange(6.0).reshape(2, 3) / 8,
+        "half": jnp.array([0.5, -2.0, 3.0], jnp.bfloat16),
+        "mask": jnp.array([True, False]),
+        "none": jnp.zeros((0, 4)),
+        "count": jnp.int32(5),
+        "key": jax.random.wrap_key_data(jnp.arange(6, dtype=jnp.uint32).reshape(3, 2)),
+        "nested": [{"v": jnp.float32(np.inf)}, (jnp.arange(4, dtype=jnp.uint8),)],
+    }
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path):
+    shutil.copytree(STORED, tmp_path / "old")
+    like = jax.tree.map(jnp.zeros_like, plain())
+    saved = checkpoint.restore(tmp_path / "old", lambda notes: like)
+    assert (saved.step, saved.notes) == (7, {"about": "an earlier version"})
+    assert toy.bits(saved.tree) == toy.bits(plain())
 
 
 def restored(folder):

@@ -1,5 +1,6 @@
 """One device, eight virtual devices, and two processes of two devices do the same."""
 
+import signal
 import time
 from types import SimpleNamespace
 
@@ -47,9 +48,52 @@ def test_nan_on_one_device_stops_all_at_the_same_step(tmp_path):
     said = [process.communicate(timeout=100)[1].splitlines()[-1] for process in pod]
     assert [process.returncode for process in pod] == [1, 1]
     assert said[0] == said[1]
-    assert said[0].startswith("loss is not finite at step 13; not finite: b, w; the last good")
+    assert said[0].startswith(
+        "loss is not finite at step 13; parameters were finite; the last good"
+    )
     assert checkpoint.steps(tmp_path / "checkpoints") == [5, 10]
     assert [row["step"] for row in metrics.read(tmp_path)] == list(range(1, 14))
+
+
+def test_a_slow_process_is_waited_for(tmp_path):
+    begin = time.monotonic()
+    pod = launch.pod(tmp_path, 20, 5, SLOW="1", SECONDS="8")
+    first, second = [launch.result(process) for process in pod]
+    assert time.monotonic() - begin > 8
+    assert first == second
+    close(first, 20)
+
+
+@pytest.mark.slow
+def test_a_process_later_than_signs_of_life_are_waited_for_is_not_taken_for_dead(tmp_path):
+    """Its data is late, its heart beats: 55 seconds are more than the 40 without one."""
+    pod = launch.pod(tmp_path, 20, 5, SLOW="1", SECONDS="55")
+    first, second = [launch.result(process, timeout=300) for process in pod]
+    assert first == second
+    close(first, 20)
+
+
+@pytest.mark.slow
+def test_a_stopped_process_is_waited_for_and_goes_on(tmp_path):
+    pod = launch.pod(tmp_path, 4000, 4000)
+    for line in pod[0].stderr:
+        if "compiled in" in line:
+            break
+    pod[1].send_signal(signal.SIGSTOP)
+    time.sleep(15)
+    assert [process.poll() for process in pod] == [None, None]
+    pod[1].send_signal(signal.SIGCONT)
+    first, second = [launch.result(process, timeout=300) for process in pod]
+    assert first == second
+    close(first, 4000)
+
+
+def test_several_processes_without_a_mesh_are_refused_before_anything_is_written(tmp_path):
+    for process in launch.pod(tmp_path / "run", 20, 5, ALONE=""):
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 1
+        assert "pass mesh=every_device()" in said.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

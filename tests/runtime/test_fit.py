@@ -181,7 +181,7 @@ def poisoned(at):
 @pytest.mark.parametrize("on_device", [False, True])
 def test_a_loss_that_is_not_finite_stops_the_run(on_device):
     with pytest.raises(
-        Diverged, match=r"loss is not finite at step 14; not finite: b, w;"
+        Diverged, match=r"loss is not finite at step 14; parameters were finite;"
     ) as error:
         fit(toy.step, toy.state(), poisoned, steps=40, on_device=on_device, **QUIET)
     assert error.value.step == 14
@@ -193,10 +193,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(on_device):
 @pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize(
     "place, at, bad",
-    [("loss", 14, "parameters are finite"), ("w", 14, "not finite: w"), ("gradient", 15, "b, w")],
+    [
+        ("loss", 14, "parameters were finite;"),
+        ("both", 14, "parameters were finite;"),
+        ("gradient", 15, "not finite before it: w;"),
+    ],
 )
-def test_nan_is_named_wherever_it_begins(place, at, bad, on_device):
-    """In the loss alone, in one parameter, or in one gradient leaf, whose loss is the next one."""
+@pytest.mark.parametrize("chunk", [1, 7, 10])
+def test_nan_is_named_wherever_it_begins(place, at, bad, on_device, chunk):
+    """In the loss alone, with a parameter, or in one gradient leaf, whose loss is the next one.
+
+    Every step after it spreads it over all parameters, and two chunks may follow before it is seen.
+    """
 
     def step(state, batch):
         factor = jnp.where(state.step == 13, jnp.nan, 1.0)
@@ -208,8 +216,76 @@ def test_nan_is_named_wherever_it_begins(place, at, bad, on_device):
         return new, values
 
     with pytest.raises(Diverged, match=f"loss is not finite at step {at}; .*{bad}"):
-        # one more step would spread it
-        fit(step, toy.state(), toy.batches, steps=at, on_device=on_device, **QUIET)
+        fit(step, toy.state(), toy.batches, steps=40, on_device=on_device, chunk=chunk, **QUIET)
+
+
+def memory(state, batch):
+    """The toy's step with a running mean of its inputs, as norms keep it."""
+    mean = 0.9 * state.state["mean"] + 0.1 * batch["inputs"].mean()
+    new, values = toy.step(state, batch)
+    return new._replace(state={"mean": mean, "best": state.state["best"]}), values
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("place", ["loss", "gradient", "batch"])
+def test_a_skipped_step_leaves_all_but_the_step_number_as_it_was(place, on_device):
+    """The end is that of a run, by hand, that never took that step."""
+
+    def step(state, batch):
+        factor = jnp.where(state.step == 13, jnp.nan, 1.0)
+        new, values = memory(state, batch)
+        if place == "loss":
+            values = values | {"loss": factor * values["loss"]}
+        if place == "gradient":
+            new = new._replace(
+                opt_state=new.opt_state | {"w": new.opt_state["w"].at[2].mul(factor)}
+            )
+        return new, values
+
+    def broken(at):
+        batch = toy.batches(at)
+        return batch | {"inputs": batch["inputs"] * (np.nan if at == 13 else 1)}
+
+    # an infinity that was always there is not the step's doing
+    start = toy.state()._replace(state={"mean": jnp.float32(0), "best": jnp.float32(jnp.inf)})
+    batches = broken if place == "batch" else toy.batches
+    compiled = []
+    with pytest.MonkeyPatch.context() as patch:
+        lower = jax.stages.Lowered.compile
+        patch.setattr(
+            jax.stages.Lowered, "compile", lambda self, *a: compiled.append(1) or lower(self, *a)
+        )
+        done = fit(step, start, batches, steps=25, on_nan="skip", on_device=on_device, **QUIET)
+    assert len(compiled) == 1
+    now, once = start, jax.jit(memory)
+    for at in range(25):
+        now = now._replace(step=now.step + 1) if at == 13 else once(now, toy.batches(at))[0]
+    assert int(done.state.step) == 25
+    for have, want in zip(
+        jax.tree.leaves((done.state.params, done.state.state, done.state.opt_state)),
+        jax.tree.leaves((now.params, now.state, now.opt_state)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(have, want, rtol=1e-5)
+    assert [row["step"] for row in done.history] == list(range(1, 26))
+    losses = np.isfinite([row["loss"] for row in done.history])
+    assert losses.all() if place == "gradient" else list(np.flatnonzero(~losses)) == [13]
+
+
+def test_of_stacked_seeds_only_the_one_with_nan_skips():
+    states = jax.vmap(lambda seed: toy.state()._replace(key=jax.random.key(seed)))(jnp.arange(2))
+
+    def step(state, batch):
+        hit = (state.step == 3) & (jax.random.key_data(state.key)[-1] == 1)
+        new, values = toy.step(state, batch)
+        return new, values | {"loss": jnp.where(hit, jnp.nan, values["loss"])}
+
+    both = jax.vmap(step, in_axes=(0, None))
+    before = fit(both, states, toy.batches, steps=3, on_nan="skip", **QUIET).state
+    after = fit(both, states, toy.batches, steps=4, on_nan="skip", **QUIET).state
+    same = np.asarray(before.params["w"] == after.params["w"]).all(1)
+    assert same.tolist() == [False, True]
+    assert after.step.tolist() == [4, 4]
 
 
 def test_a_context_goes_whole_to_every_step_and_once_to_the_device():

@@ -116,7 +116,7 @@ def test_diverging_keeps_the_last_good_checkpoint_and_the_metrics(tmp_path):
         return batch | {"labels": batch["labels"] * (np.inf if at == 22 else 1)}
 
     for _ in range(2):  # the second call resumes, and ends alike
-        with pytest.raises(Diverged, match=r"step 23; not finite: b, w;"):
+        with pytest.raises(Diverged, match=r"step 23; parameters were finite;"):
             run(tmp_path, batches=poisoned)
         assert checkpoint.steps(tmp_path / "checkpoints") == [15, 20]
         rows = metrics.read(tmp_path)
@@ -280,7 +280,7 @@ def test_sigterm_saves_and_exits_143_and_resuming_compiles_nothing(tmp_path, str
     begin = time.monotonic()
     said += process.communicate(timeout=60)[1]
     assert process.returncode == 143
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 5
     (step,) = checkpoint.steps(tmp_path / "checkpoints")
     assert 0 < step < SHORT
     assert compiled(said)["device_loop"] == 1
@@ -290,6 +290,11 @@ def test_sigterm_saves_and_exits_143_and_resuming_compiles_nothing(tmp_path, str
     assert metrics.read(tmp_path) == straight[1]
     assert "cache hit for 'jit_device_loop'" in said
     assert "device_loop" not in compiled(said)
+    # that run was whole: evaluations and saving included, the next one compiles nothing at all
+    whole = launch.worker(tmp_path / "again", SHORT, SHORT, **environ)
+    out, said = whole.communicate(timeout=120)
+    assert json.loads(out) == straight[0]
+    assert not compiled(said)
 
 
 def test_a_second_worker_is_refused(tmp_path):

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -23,13 +24,16 @@ def test_the_second_sigterm_exits_at_once():
         "import os, signal, time\n"
         "from jaxlearn.runtime.signals import termination\n"
         "with termination():\n"
-        "    for _ in range(2):\n"
-        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(time.monotonic(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(60)\n"
     )
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, timeout=50)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, timeout=50)
     assert done.returncode == 143
+    assert time.monotonic() - float(done.stdout) < 5
 
 
 TWICE = """
