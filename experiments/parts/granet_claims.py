@@ -90,7 +90,7 @@ def _regrowth(measured: Measured) -> Claim:
         "; ".join(
             f"{name}: {pruned:+.2f}, {grown:+.2f}" for name, (pruned, grown) in cases.items()
         ),
-        "at this size a network pruned to a fifth gains more than a dense one, which regrowth makes "
-        "it again; where the prune costs a point or more, regrowth helps",
+        "at this size a network pruned to a fifth gains more than a dense one, which regrowth "
+        "makes it again; where the prune costs a point or more, regrowth helps",
         presets=("small",),
     )
