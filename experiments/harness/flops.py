@@ -40,10 +40,11 @@ def count(function: Callable[..., Any], *arguments: Any) -> float:
         >>> count(lambda x: jax.lax.scan(lambda c, _: (2 * c, None), x, length=3), x)
         96.0
     """
-    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return of_traced(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def _of(jaxpr: core.Jaxpr) -> float:
+def of_traced(jaxpr: core.Jaxpr) -> float:
+    """The same of a traced program; what is mapped over devices counts for one of them."""
     return float(sum(_equation(equation) for equation in jaxpr.eqns))
 
 
@@ -58,7 +59,7 @@ def _equation(equation: core.JaxprEqn) -> float:
         numbers: Any = params["dimension_numbers"]
         features = kernel[numbers.rhs_spec[0]]
         return 2 * _size(equation.outvars) * math.prod(kernel) / features
-    inner = [_of(jaxpr) for jaxpr in _bodies(params)]
+    inner = [of_traced(jaxpr) for jaxpr in _bodies(params)]
     if name == "cond":
         return max(inner)
     if inner:

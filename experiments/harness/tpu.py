@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.harness import collectives
+from experiments.harness import collectives, flops
 from experiments.harness.experiment import Program
 
 ENVIRONMENT: Mapping[str, str] = {
@@ -46,8 +46,8 @@ def _explain(topology: str, error: Exception) -> str:
     return f"topology {topology!r} is not known to libtpu (like v5e:16x16, v5p:4x4x4): {reason}"
 
 
-def compile_step(program: Program, mesh: Any) -> Any:
-    """Compile a program for the devices of `mesh` and return JAX's compiled object."""
+def trace_step(program: Program, mesh: Any) -> Any:
+    """Trace a program over the devices of `mesh` and return JAX's traced object."""
     import jax
     from jax.sharding import NamedSharding
 
@@ -62,7 +62,11 @@ def compile_step(program: Program, mesh: Any) -> Any:
     specs = batch_specs(program.batch)
     state = jax.tree.map(place, program.state, places(program.state, mesh))
     batch = jax.tree.map(lambda x, s: place(x, NamedSharding(mesh, s)), program.batch, specs)
-    traced: Any = shared_step(program.step, mesh).trace(layout(state, mesh), state, batch)
+    return shared_step(program.step, mesh).trace(layout(state, mesh), state, batch)
+
+
+def compile_step(traced: Any) -> Any:
+    """Compile what was traced for TPU and return JAX's compiled object."""
     return traced.lower(lowering_platforms=("tpu",)).compile()
 
 
@@ -81,16 +85,16 @@ def _check_divides(batch: Mapping[str, Any], devices: int) -> None:
 
 
 def figures(compiled: Any) -> dict[str, Any]:
-    """Return memory, FLOPs, bytes moved, collectives and kernels of a compiled program, per device.
+    """Return memory, bytes moved, collectives and kernels of a compiled program, per device.
 
-    Kernels are calls of code that was written for the chip, each counted once in a loop.
+    Kernels are calls of code that was written for the chip. Bytes and kernels in a loop are counted
+    once.
     """
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
     text = _text(compiled)
     return {
         "temp_bytes": int(memory.temp_size_in_bytes),
         "argument_bytes": int(memory.argument_size_in_bytes),
-        "flops": float(costs.get("flops", 0.0)),
         "bytes": float(costs.get("bytes accessed", 0.0)),
         "collectives": collectives.count(text),
         "collective_bytes": collectives.sizes(text),
@@ -122,9 +126,12 @@ def compile_program(
     In a process of your own, put `ENVIRONMENT` into `os.environ` before JAX is imported.
     """
     mesh = mesh_of(topology, model)
-    compiled = compile_step(program, mesh)
+    traced = trace_step(program, mesh)
+    # the compiler shares out along the axis of the model what the trace has whole
+    operations = {"flops": flops.of_traced(traced.jaxpr.jaxpr) / (model or 1)}
     shared = {} if model is None else {"model": model}
-    return {"topology": topology, "devices": mesh.size, **shared, **figures(compiled)}
+    found = operations | figures(compile_step(traced))
+    return {"topology": topology, "devices": mesh.size, **shared, **found}
 
 
 def tpu_memory(step: Callable[..., Any], state: Any, batch: Mapping[str, Any]) -> int:
@@ -134,4 +141,5 @@ def tpu_memory(step: Callable[..., Any], state: Any, batch: Mapping[str, Any]) -
     none, so compare steps whose activations are large.
     """
     mesh = mesh_of("v5e:1x1")
-    return int(figures(compile_step(Program(step, state, batch), mesh))["temp_bytes"])
+    traced = trace_step(Program(step, state, batch), mesh)
+    return int(figures(compile_step(traced))["temp_bytes"])

@@ -98,7 +98,7 @@ print(collectives.count(text)["all-reduce"] > 0, collectives.sizes(text)["all-re
     assert said.split() == ["True", "48"]
 
 
-def test_figures_count_flops_and_arguments():
+def test_figures_count_bytes_and_arguments():
     def product(weights, inputs):
         return (inputs @ weights).sum()
 
@@ -106,10 +106,31 @@ def test_figures_count_flops_and_arguments():
     inputs = jax.ShapeDtypeStruct((16, 64), jnp.float32)
     found = tpu.figures(jax.jit(product).lower(weights, inputs).compile())
     assert found["argument_bytes"] == 4 * (64 * 32 + 16 * 64)
-    assert found["flops"] == pytest.approx(2 * 16 * 64 * 32, rel=0.1)
     assert found["bytes"] >= found["argument_bytes"]
     assert set((found["collectives"] | found["collective_bytes"]).values()) == {0}
     assert found["kernels"] == 0
+
+
+def test_operations_are_those_of_one_device():
+    said = run_on(
+        8,
+        """
+import jax
+
+from experiments.harness import Program, flops, tpu
+from jaxlearn.runtime import data_mesh
+
+product = lambda state, batch: (state, {"loss": (batch["inputs"] @ state).sum()})
+state, inputs = jax.ShapeDtypeStruct((64, 32), "f"), jax.ShapeDtypeStruct((16, 64), "f")
+for devices in (1, 8):
+    mesh = data_mesh(jax.devices()[:devices])
+    traced = tpu.trace_step(Program(product, state, {"inputs": inputs}), mesh)
+    print(flops.of_traced(traced.jaxpr.jaxpr))
+""",
+    )
+    whole, shared = map(float, said.split())
+    assert whole == pytest.approx(2 * 16 * 64 * 32, rel=0.1)
+    assert shared == pytest.approx(whole / 8, rel=0.02)
 
 
 def test_kernels_of_the_chip_are_counted():
@@ -175,4 +196,4 @@ def test_program_of_wrong_batch_is_refused_before_compiling(mesh):
     pair = Mesh(np.asarray([jax.devices()[0]]), ("data",))
     program = Program(step, shapes(jnp.zeros(2)), shapes(arrays(0)))
     with pytest.raises(ValueError, match="0 examples"):
-        tpu.compile_step(program, pair)
+        tpu.trace_step(program, pair)
