@@ -34,7 +34,7 @@ import jax
 import optax
 from flax import linen
 
-from experiments.harness import Bench, Experiment, Program, Run, main
+from experiments.harness import Bench, Experiment, Peer, Program, Run, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.frozen_resnet20 import FEATURES
 from experiments.parts.tpsgd_adaptor import SHIFTS, features_of, unadapted
@@ -412,7 +412,12 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """The step of every rule on the convolutional network of the small preset."""
+    """The step of every rule on the convolutional network of the small preset.
+
+    Backpropagation and tpSGD under the squared distance are beside PyTorch.
+    """
+    from experiments.peers import targets
+
     config = replace(PRESETS["small"], network="cnn", widths=(128,), pool_first=True)
     batch = batches(data_of(config).train, config.batch, seed=0)(0)
     programs = {}
@@ -423,7 +428,14 @@ def bench() -> Bench:
         programs["backprop" if method == "BP" else method] = Program(
             make_step(rule, tx), state, batch
         )
-    return Bench(programs)
+
+    def peer(name: str, method: str) -> Peer:
+        own = replace(config, method=method)
+        options = {"pools": (2, 2, 1), "rates": own.rates, "momentum": own.momentum}
+        return Peer("torch", partial(targets.start, rule_of(own), programs[name], **options))
+
+    peers = {"backprop": peer("backprop", "BP"), "tpSGD-l2": peer("tpSGD-l2", "tpSGD-l2")}
+    return Bench(programs, peers)
 
 
 EXPERIMENT = Experiment(

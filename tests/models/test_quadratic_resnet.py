@@ -119,7 +119,9 @@ def both(depth, arrays):
     return (plain, params, state), (full, with_linear_path(shape, params), state)
 
 
-@pytest.mark.parametrize("depth", [20, 32, pytest.param(56, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "depth", [20, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (32, 56))]
+)
 def test_identity_2_the_published_weights_in_the_linear_path_give_the_same_logits(depth):
     arrays, x, labels = real(depth, 100)
     plain, grown = both(depth, arrays)

@@ -43,7 +43,10 @@ def compare(path: Path, expected: dict[str, np.ndarray]) -> None:
         assert abs(difference.mean()) < 1e-6, name
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+FEW = [pytest.param(devices, marks=pytest.mark.slow) for devices in (2, 4)]
+
+
+@pytest.mark.parametrize("devices", [*FEW, 8])
 def test_several_devices_equal_one(alone, tmp_path, devices):
     path = tmp_path / "several.npz"
     finish(launch(devices, str(path), alone[0]))

@@ -55,6 +55,7 @@ def test_nan_on_one_device_stops_all_at_the_same_step(tmp_path):
     assert [row["step"] for row in metrics.read(tmp_path)] == list(range(1, 14))
 
 
+@pytest.mark.slow
 def test_a_slow_process_is_waited_for(tmp_path):
     begin = time.monotonic()
     pod = launch.pod(tmp_path, 20, 5, SLOW="1", SECONDS="8")
