@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 FREE = {
@@ -55,10 +56,7 @@ def _equation(equation: core.JaxprEqn) -> float:
         shape = _shape(equation.invars[0])
         return 2 * _size(equation.outvars) * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        kernel = _shape(equation.invars[1])
-        numbers: Any = params["dimension_numbers"]
-        features = kernel[numbers.rhs_spec[0]]
-        return 2 * _size(equation.outvars) * math.prod(kernel) / features
+        return _convolution(equation)
     inner = [of_traced(jaxpr) for jaxpr in _bodies(params)]
     if name == "cond":
         return max(inner)
@@ -69,6 +67,30 @@ def _equation(equation: core.JaxprEqn) -> float:
     if name.startswith(("reduce_", "cum", "scatter")):
         return _size(equation.invars[-1:] if name.startswith("scatter") else equation.invars)
     return _size(equation.outvars)
+
+
+def _convolution(equation: core.JaxprEqn) -> float:
+    """Two per product of an entry of the image with one of the kernel; borders of zeros are free.
+
+    So are the zeros between the entries of a dilated image, which the gradient of a stride has.
+    """
+    params: dict[str, Any] = equation.params
+    numbers = params["dimension_numbers"]
+    image, kernel = (_shape(variable) for variable in equation.invars)
+    out = _shape(equation.outvars[0])
+    batch, features, *places = (out[axis] for axis in numbers.out_spec)
+    _, inputs, *taps = (kernel[axis] for axis in numbers.rhs_spec)
+    _, _, *sides = (image[axis] for axis in numbers.lhs_spec)
+    found = 2.0 * batch * features * inputs
+    geometry = zip(params["window_strides"], params["padding"], strict=True)
+    dilations = zip(params["lhs_dilation"], params["rhs_dilation"], strict=True)
+    sizes = zip(places, taps, sides, strict=True)
+    for (o, k, i), (stride, (low, _)), (spread, gap) in zip(
+        sizes, geometry, dilations, strict=True
+    ):
+        at = np.arange(o)[:, None] * stride + np.arange(k) * gap - low
+        found *= np.sum((at >= 0) & (at <= (i - 1) * spread) & (at % spread == 0))
+    return float(found)
 
 
 def _bodies(params: dict[str, Any]) -> Iterator[core.Jaxpr]:

@@ -36,6 +36,19 @@ def test_convolution_costs_two_per_tap_and_output(groups):
     assert count(run, x, kernel) == 2 * (2 * 4 * 4 * 8) * 3 * 3 * 4 / groups
 
 
+def test_zeros_around_and_between_pixels_are_free():
+    """Every pixel meets the taps that stay on the map, in both directions and in the gradients."""
+    x, kernel = jnp.zeros((2, 4, 4, 3)), jnp.zeros((3, 3, 3, 5))
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    for stride, pairs in ((1, (4 * 3 - 2) ** 2), (2, (2 * 3 - 1) ** 2)):
+        run = lambda x, k, s=stride: jax.lax.conv_general_dilated(x, k, (s, s), "SAME", **options)
+        forward = 2 * 2 * 5 * 3 * pairs
+        assert count(run, x, kernel) == forward
+        y = run(x, kernel)
+        back = count(lambda x, k, y, run=run: jax.vjp(run, x, k)[1](y), x, kernel, y)
+        assert back == pytest.approx(3 * forward, rel=1e-9)
+
+
 def test_a_loop_costs_what_its_turns_cost():
     body = lambda x, _: (jnp.tanh(x), None)
     for length in (1, 7):
