@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from experiments.harness import flops
 from experiments.harness.environment import describe
 from experiments.harness.tpu import ENVIRONMENT, tpu_memory
 
@@ -46,15 +47,9 @@ def measure(network: str, way: str, target: str) -> int:
 
 @cache
 def operations(network: str, method: str) -> float:
-    """Floating-point operations of a step as it is written, in 10^9.
-
-    Without loops, whose bodies would count once, and before a compiler leaves recomputation out.
-    """
-    import jax
-
-    made = _program(network, method=method, loop=False)
-    lowered = jax.jit(made.step).lower(made.state, made.batch)
-    return (lowered.cost_analysis() or {}).get("flops", 0.0) / 1e9
+    """Floating-point operations of a step as it is written, in 10^9, recomputation included."""
+    made = _program(network, method=method)
+    return flops.count(made.step, made.state, made.batch) / 1e9
 
 
 def _program(network: str, **way: Any) -> Any:

@@ -325,13 +325,12 @@ def read(config: Config) -> Any:
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
     """Train one seed, score its last epoch on the test images in percent, and look at its layers.
 
-    Raises ValueError for ImageNet, whose files have no reader here.
+    Raises ValueError for ImageNet, whose steps are compiled only.
     """
     if isinstance(config, ImageNet):
-        raise ValueError(
-            "ImageNet has no reader here; `compile auglocal --preset imagenet` compiles the step, "
-            "and `rule_of` gives the rule for batches of your own"
-        )
+        from experiments.parts import man_imagenet
+
+        man_imagenet.protocol(config, "auglocal")
     from experiments.harness.store import fingerprint
     from experiments.parts.auglocal_layers import likeness, probed, variables
 

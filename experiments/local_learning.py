@@ -34,7 +34,18 @@ from typing import Any
 import jax
 import optax
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
+from experiments.harness import (
+    Bench,
+    Claim,
+    Experiment,
+    Measured,
+    Peer,
+    Program,
+    Row,
+    Run,
+    flops,
+    main,
+)
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.local_rules import CLASSES, RULES, rule_of
 from experiments.parts.tpu_temporaries import tpu_temporaries
@@ -176,14 +187,9 @@ def costs(config: Config) -> dict[str, float]:
 
 
 def operations(config: Config, layers: int) -> float:
-    """Floating-point operations of a step as it is written.
-
-    They are counted before compiling, for a compiler may leave recomputation out, and without
-    loops, whose bodies would count once.
-    """
-    plain = abstract_program(config, layers, loop=False)
-    lowered = jax.jit(plain.step).lower(plain.state, plain.batch)
-    return (lowered.cost_analysis() or {}).get("flops", 0.0)
+    """Floating-point operations of a step as it is written, recomputation included."""
+    made = abstract_program(config, layers, loop=False)
+    return flops.count(made.step, made.state, made.batch)
 
 
 def step_ratios(config: Config, batch: Mapping[str, Any], count: int) -> list[float]:

@@ -46,14 +46,14 @@ def over_images(rule: Rule, config: Any) -> Rule:
     return prepared(rule, normalise, partial(augment, transform=random_flip))
 
 
-def protocol(config: Any) -> NoReturn:
-    """How to train on data that are read here: nothing is.
+def protocol(config: Any, slug: str = "man") -> NoReturn:
+    """How an experiment trains on these images: it does not.
 
     Raises:
         ValueError: always, with what can be done instead.
     """
     raise ValueError(
-        "ImageNet is not trained on here; `compile man --preset imagenet` compiles the step, "
+        f"ImageNet is not trained on here; `compile {slug} --preset imagenet` compiles the step, "
         "and `rule_of` gives the rule for batches of your own"
     )
 

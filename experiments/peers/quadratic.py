@@ -1,6 +1,6 @@
 """A quadratic ResNet with shortcuts of zeros in PyTorch, every neuron of three convolutions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -60,11 +60,7 @@ def start(
         groups[group_of(name) in ("g", "b")].append(leaf)
     rates = [{"params": groups[False]}, {"params": groups[True], "lr": gamma * rate}]
     sgd = t.optim.SGD(rates, rate, momentum=momentum, weight_decay=decay)
-
-    def losses() -> Iterator[Any]:
-        yield f.cross_entropy(forward(train=True), labels)
-
-    return stepper(losses, sgd)
+    return stepper(lambda: [f.cross_entropy(forward(train=True), labels)], sgd)
 
 
 def _block(p: Tree, x: Any, running: Running, *, train: bool) -> Any:

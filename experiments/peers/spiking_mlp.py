@@ -3,7 +3,6 @@
 Its neurons are written out, or those of spikingjelly or snnTorch; the rest is the same.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -50,7 +49,4 @@ def start(program: Program, *, leak: float, online: bool, rate: float, package: 
     with t.no_grad():
         agree(ours, objective(), f"dense spiking network with neurons of {package}")
 
-    def taught() -> Iterator[Any]:
-        yield objective()
-
-    return stepper(taught, t.optim.Adam(leaves(params), rate))
+    return stepper(lambda: [objective()], t.optim.Adam(leaves(params), rate))

@@ -52,9 +52,6 @@ def start(
             x = t.tanh(linear(block, x, pool))
         return linear(readout, x, pools[-1])
 
-    def whole() -> Iterator[Any]:
-        yield f.cross_entropy(forward(), labels)
-
     def local() -> Iterator[Any]:
         x = images
         for block, pool, code in zip(blocks, pools, codes, strict=False):
@@ -70,6 +67,7 @@ def start(
     ]
     groups.append({"params": jax.tree.leaves(readout), "lr": rates[0]})
     sgd = t.optim.SGD(groups, rates[0], momentum=momentum, nesterov=True)
+    whole = lambda: [f.cross_entropy(forward(), labels)]
     return stepper(local if codes else whole, sgd)
 
 
