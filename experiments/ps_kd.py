@@ -44,9 +44,7 @@ import optax
 
 from experiments.harness import (
     Bench,
-    Claim,
     Experiment,
-    Measured,
     Peer,
     Program,
     Row,
@@ -56,6 +54,7 @@ from experiments.harness import (
     main,
 )
 from experiments.parts.abstract import abstract, labelled
+from experiments.parts.ps_kd_claims import claims
 from experiments.parts.ps_kd_published import PAPER
 from jaxlearn.analysis.calibration import aurc, ece, excess_aurc, nll, top_error
 from jaxlearn.core import (
@@ -386,43 +385,6 @@ def _probabilities(config: Config) -> Any:
         return jax.nn.softmax(logits)
 
     return jax.jit(predict)
-
-
-def claims(measured: Measured) -> list[Claim]:
-    """The margins were set before any seed of the table was trained."""
-    if "PS-KD" not in measured.rows:
-        return []
-    mean = lambda metric, row="PS-KD": measured.mean(row, metric)
-    show = lambda metric, *names: ", ".join(measured.show(row, metric) for row in names)
-    both = ("PS-KD", "CE")
-    return [
-        Claim(
-            "likelier",
-            "PS-KD's negative log-likelihood is at least 10 % below that of cross-entropy",
-            mean("nll") <= 0.9 * mean("nll", "CE"),
-            show("nll", *both),
-            "cross-entropy may not have overfitted",
-        ),
-        Claim(
-            "calibrated",
-            "PS-KD's calibration error is at least 10 % below that of cross-entropy",
-            mean("ece") <= 0.9 * mean("ece", "CE"),
-            show("ece", *both),
-            "soft targets can make a network that does not overfit underconfident",
-        ),
-        Claim(
-            "ranks-its-confidence",
-            "PS-KD's AURC is at most 1 % above that of cross-entropy",
-            mean("aurc") <= 1.01 * mean("aurc", "CE"),
-            show("aurc", *both),
-        ),
-        Claim(
-            "as-accurate",
-            "PS-KD's error is at most 0.3 points above that of cross-entropy",
-            mean("error") <= mean("error", "CE") + 0.3,
-            show("error", *both),
-        ),
-    ]
 
 
 def _program(config: Config, size: int) -> Program:
