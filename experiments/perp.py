@@ -23,7 +23,7 @@ from experiments.harness import Bench, Experiment, Program, Run, each_seed, main
 from experiments.parts import perp_vision as vision
 from experiments.parts.perp_claims import claims, figure
 from experiments.parts.perp_rows import rows
-from experiments.parts.perp_text import Size, blocks_of, dense, stream, texts_of, whole
+from experiments.parts.perp_text import PUBLISHED, Size, blocks_of, dense, stream, texts_of, whole
 from jaxlearn.core import (
     FROZEN,
     Batch,
@@ -65,10 +65,10 @@ DEVIATIONS = (
     "`stories` is the published stories260K (a Llama, which has no biases). Its training text is "
     "not at hand, so it is retrained and tested on stories that it wrote itself.",
     "At `small` rates are chosen for a few subsets only, and with one seed.",
-    "The ResNet-20 was trained on the lossless images of CIFAR-10. Where only their JPEG copies "
-    "are at hand it is pruned, retrained and tested on those, where it has about 81 %; the row "
-    "without pruning says how much of a gain is that of getting used to them. 30 steps of 32 "
-    "images, 500 test images, by layer and not over all layers.",
+    "The ResNets were trained on the lossless images of CIFAR-10. Where only their JPEG copies "
+    "are at hand they are pruned, retrained and tested on those, where ResNet-20 has about 81 %; "
+    "the row without pruning says how much of a gain is that of getting used to them. 30 steps of "
+    "32 images, 500 test images, by layer and not over all layers.",
     "Images are retrained in training mode, so that the averages of the batch norms follow the "
     "pruned network in every retrained row.",
     "`head` trains the head's matrix itself, as the first version of the paper has it; the "
@@ -77,12 +77,13 @@ DEVIATIONS = (
     "`scale_lora` of the released code calls a function that is not there; ours follows its "
     "definition.",
     "`paper` reads OPT weights and C4 as token numbers from files of yours, tests on the last "
-    "twentieth of that text and not on WikiText-2, and does not run the zero-shot tasks.",
+    "twentieth of that text and not on WikiText-2, and does not run the zero-shot tasks. "
+    "`--config.task llama` does the same with a folder of a Llama in safetensors.",
 )
 CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with one sequence."""
 ROLES = Roles(lambda path: path.endswith("kernel") and "head" not in path.split("/"))
-Task = Literal["text", "stories", "vision", "opt"]
+Task = Literal["text", "stories", "vision", "opt", "llama"]
 PrunerName = Literal["magnitude", "random", "wanda", "wanda_matrix", "sparsegpt"]
 
 
@@ -94,10 +95,11 @@ class Config:
     task (nothing, when there are none), `reconstruct` trains them block by block.
     pattern: `unstructured`, or n:m. parity: one weight more is dropped, as in the released code.
     rate: the highest, after a tenth of the steps; it falls to 0 in a straight line.
-    layers to context: of the decoder of `text` and `opt`; dense_steps: its training for `text`.
+    layers to context: of the decoder of `text` and `opt`; of a `llama` the files tell all but the
+    context. dense_steps: the training for `text`. depth: of the ResNet of `vision`.
     calibration: windows of the training text that Wanda, SparseGPT and reconstruction look at.
     test: windows or images to test on.
-    weights, tokens: files for `opt`.
+    weights, tokens: files for `opt`, a folder and a file for `llama`.
     extended: the longer table.
     """
 
@@ -118,6 +120,7 @@ class Config:
     width: int = 64
     heads: int = 4
     context: int = 64
+    depth: Literal[20, 32, 56] = 20
     dense_steps: int = 300
     dense_batch: int = 16
     calibration: int = 32
@@ -246,17 +249,17 @@ def transform_of(config: Config) -> optax.GradientTransformation:
 
 
 @cache
-def bare_rule(task: Task, size: Size) -> Rule:
+def bare_rule(task: Task, depth: int, size: Size) -> Rule:
     """The rule of the whole network."""
     if task == "vision":
-        return vision.on_images(backprop(vision.network(), cross_entropy))
+        return vision.on_images(backprop(vision.network(depth), cross_entropy))
     return backprop(whole(size), next_token())
 
 
 @cache
 def _rule(learner: Config) -> Rule:
     return reparametrize(
-        bare_rule(learner.task, size_of(learner)), ways_of(learner).parametrization
+        bare_rule(learner.task, learner.depth, size_of(learner)), ways_of(learner).parametrization
     )
 
 
@@ -299,7 +302,7 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
 def pruned(config: Config, seed: int, key: Any) -> tuple[Params, State, Reconstructed | None]:
     """The network after pruning, reconstructed where the method is that."""
     if config.task == "vision":
-        params, state = vision.published()
+        params, state = vision.published(config.depth)
         if config.method != "dense":
             params = prune(pruner_of(config), params, vision.ROLES.pruned, key)
         return params, state, None
@@ -359,7 +362,7 @@ def scores(config: Config, params: Params, state: State) -> dict[str, float]:
     """Perplexity per token of the test text, or accuracy on test images in percent."""
     at = TrainState(jnp.int32(0), params, state, (), jax.random.key(0))
     size = size_of(config)
-    predict = bare_rule(config.task, size).predict
+    predict = bare_rule(config.task, config.depth, size).predict
     if config.task == "vision":
         test = padded(vision.images(config.train, config.test).test, min(100, config.test))
         return {"accuracy": 100 * evaluator(predict, {"value": _right}, test)(at)["value"]}
@@ -390,7 +393,7 @@ def program(config: Config) -> Program:
     state = {name: part for name, part in made.state.items() if name != FROZEN}
     frozen = (
         jax.tree.map(half, made.state[FROZEN]["own"])
-        if config.task == "opt"
+        if config.task in PUBLISHED
         else made.state[FROZEN]["own"]
     )
     made = made._replace(state=state | {FROZEN: {"own": frozen, "inner": {}}})

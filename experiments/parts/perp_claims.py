@@ -15,7 +15,9 @@ def claims(measured: Measured) -> list[Claim]:
     if "text 60 %: none" not in measured.rows:
         return []
     found = [*_text_claims(measured), *_block_claims(measured), *_image_claims(measured)]
-    return [*found, *_stories_claim(measured)] if "stories: dense" in measured.rows else found
+    if "stories: dense" not in measured.rows:
+        return found
+    return [*found, *_stories_claim(measured), _depth_claim(measured)]
 
 
 def _text_claims(measured: Measured) -> list[Claim]:
@@ -80,12 +82,34 @@ def _block_claims(measured: Measured) -> list[Claim]:
     ]
 
 
+def _recovered(measured: Measured, depth: int) -> tuple[float, float, float, float]:
+    """Accuracy dense, pruned, and with trained norms; percent of the loss that these bring back."""
+    of = partial(measured.mean, metric="accuracy")
+    name = f"ResNet-{depth}"
+    dense, none, norms = (of(f"{name}{end}") for end in (": dense", " 80 %: none", " 80 %: norms"))
+    share = 100 * (norms - none) / (dense - none) if dense > none else float("nan")
+    return dense, none, norms, share
+
+
+def _depth_claim(measured: Measured) -> Claim:
+    found = {depth: _recovered(measured, depth) for depth in (32, 56)}
+    return Claim(
+        "norms-recover-deeper",
+        "so they do in ResNet-32 and ResNet-56",
+        all(share >= 70 for *_, share in found.values()),
+        "; ".join(
+            f"ResNet-{depth} {share:.0f} %: {none:.1f} to {norms:.1f} %, dense {dense:.1f} %"
+            for depth, (dense, none, norms, share) in found.items()
+        ),
+        presets=("more",),
+    )
+
+
 def _image_claims(measured: Measured) -> list[Claim]:
     of = partial(measured.mean, metric="accuracy")
     named = lambda name: f"ResNet-20 80 %: {name}"
-    dense, none, norms = of("ResNet-20: dense"), of(named("none")), of(named("norms"))
+    dense, none, norms, share = _recovered(measured, 20)
     masked, full = of(named("mask lora")), of(named("full"))
-    share = 100 * (norms - none) / (dense - none) if dense > none else float("nan")
     zeros = [
         value
         for name, found in measured.rows.items()
@@ -125,11 +149,11 @@ def _image_claims(measured: Measured) -> list[Claim]:
 
 
 def figure(table: Mapping[str, Any]) -> Any:
-    """Perplexity of the two language models and accuracy of the ResNet, by row."""
+    """Perplexity of the two language models and accuracy of the ResNets, by row."""
     from matplotlib.figure import Figure
 
     rows = table["rows"]
-    parts = {"text": "perplexity", "stories": "perplexity", "ResNet-20": "accuracy"}
+    parts = {"text": "perplexity", "stories": "perplexity", "ResNet": "accuracy"}
     shown = {name: [row for row in rows if row["name"].startswith(name)] for name in parts}
     shown = {name: chosen for name, chosen in shown.items() if chosen} or {"": rows}
     height = 0.3 * max(map(len, shown.values())) + 1.2

@@ -13,6 +13,7 @@ from jaxlearn.core import Batch, Model, Params, TrainState, make_state, make_ste
 from jaxlearn.data import load
 from jaxlearn.data.errors import MissingData
 from jaxlearn.data.llama2c import BEGIN, stories260k
+from jaxlearn.data.llama_folder import llama_arrays, llama_sizes
 from jaxlearn.data.plain_text import token_file
 from jaxlearn.data.safetensors import read_safetensors
 from jaxlearn.data.text_windows import random_windows, windows
@@ -20,17 +21,22 @@ from jaxlearn.data.torch_file import read_torch
 from jaxlearn.models.generate import generate_by_rereading
 from jaxlearn.models.layers.checkpointed import checkpointed
 from jaxlearn.models.llama import from_llama2c, llama_blocks
+from jaxlearn.models.llama_weights import llama_params
 from jaxlearn.models.opt import opt_blocks, opt_params
 from jaxlearn.models.tied import tied, untied
 from jaxlearn.objectives.next_token import next_token
 from jaxlearn.rules import backprop
 from jaxlearn.runtime import fit
 
+PUBLISHED = ("opt", "llama")
+"""Tasks whose weights are files of the user."""
+
 
 class Size(NamedTuple):
     """All that decides the dense network and its text.
 
-    task: "text" trains an OPT on tiny Shakespeare, "stories" takes stories260K, "opt" the files.
+    task: "text" trains an OPT on tiny Shakespeare, "stories" takes stories260K, "opt" and "llama"
+    the files.
     """
 
     task: str
@@ -62,6 +68,8 @@ def blocks_of(size: Size) -> list[Model]:
         read, _ = stories260k()
         sizes = {"heads": read.heads, "key_heads": read.key_heads, "hidden": read.hidden}
         return llama_blocks(read.vocabulary, read.layers, read.width, **sizes)
+    if size.task == "llama":
+        return llama_blocks(**llama_sizes(Path(size.weights))._asdict())
     sizes = {"longest": size.context, "heads": size.heads}
     return opt_blocks(size.vocabulary, size.layers, size.width, **sizes)
 
@@ -74,10 +82,12 @@ def texts_of(size: Size) -> Texts:
     text = load("tiny_shakespeare", train=size.train) if size.task == "text" else None
     if text is None:
         text = token_file(size.tokens, train=size.train)
-        if len(text.vocabulary) > size.vocabulary:
+        known = size.vocabulary
+        if size.task == "llama":
+            known = llama_sizes(Path(size.weights)).vocabulary
+        if len(text.vocabulary) > known:
             raise ValueError(
-                f"{size.tokens} has a token {len(text.vocabulary) - 1}, but vocabulary="
-                f"{size.vocabulary}"
+                f"{size.tokens} has a token {len(text.vocabulary) - 1}, but vocabulary={known}"
             )
     held = [windows(part, size.context) for part in (text.validation, text.test)]
     cut = [{name: rows[: size.test] for name, rows in part.items()} for part in held]
@@ -118,8 +128,8 @@ def dense(size: Size, seed: int) -> Params:
     """The network before pruning, with a head of its own."""
     if size.task == "stories":
         return untied(from_llama2c(stories260k()[0].arrays))
-    if size.task == "opt":
-        return untied(_read_opt(size))
+    if size.task in PUBLISHED:
+        return _read(size)
     rule = backprop(tied(blocks_of(size)), next_token())
     rate = optax.cosine_decay_schedule(3e-3, size.dense_steps, 0.1)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
@@ -131,17 +141,13 @@ def dense(size: Size, seed: int) -> Params:
     return untied(fit(make_step(rule, tx), start, batches, **kept).state.params)
 
 
-def _read_opt(size: Size) -> Params:
-    """The weights of the file in bfloat16; what is trained of them is single precision."""
+def _read(size: Size) -> Params:
+    """The weights of the files in bfloat16; what is trained of them is single precision."""
     path = Path(size.weights)
-    if not path.is_file():
-        raise MissingData(f"{path} is no file; name one with the weights of an OPT")
-    arrays = (read_safetensors if path.suffix == ".safetensors" else read_torch)(path)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.bfloat16), opt_params(arrays, size.layers)
-    )
+    arrays = _llama(path) if size.task == "llama" else _opt(path, size.layers)
+    params = untied(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), arrays))
     tokens = jnp.zeros((1, size.context), jnp.int32)
-    made = jax.eval_shape(lambda: tied(blocks_of(size)).init(jax.random.key(0), tokens)[0])
+    made = jax.eval_shape(lambda: stack(blocks_of(size)).init(jax.random.key(0), tokens)[0])
     wanted = jax.tree.leaves_with_path(made)
     for (keys, shape), leaf in zip(wanted, jax.tree.leaves(params), strict=True):
         if shape.shape != leaf.shape:
@@ -152,11 +158,24 @@ def _read_opt(size: Size) -> Params:
     return params
 
 
+def _opt(path: Path, layers: int) -> Params:
+    if not path.is_file():
+        raise MissingData(f"{path} is no file; name one with the weights of an OPT")
+    arrays = (read_safetensors if path.suffix == ".safetensors" else read_torch)(path)
+    return opt_params(arrays, layers)
+
+
+def _llama(path: Path) -> Params:
+    sizes = llama_sizes(path)
+    heads = {"heads": sizes.heads, "key_heads": sizes.key_heads}
+    return llama_params(llama_arrays(path), sizes.layers, **heads)
+
+
 @cache
 def whole(size: Size) -> Model:
-    """The network of `dense`; of OPT it keeps the activations of one block at a time."""
+    """The network of `dense`; of the large ones it keeps the activations of one block at a time."""
     first, *inner, last = blocks_of(size)
-    if size.task == "opt":
+    if size.task in PUBLISHED:
         lean = checkpointed(inner[0])
         inner = [lean] * len(inner)
     return stack([first, *inner, last])

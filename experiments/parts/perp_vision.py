@@ -1,4 +1,4 @@
-"""The published ResNet-20 for PERP, on CIFAR-10 images."""
+"""The published ResNet-20, -32 and -56 for PERP, on CIFAR-10 images."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from jaxlearn.data import load
 from jaxlearn.data.augment import augment, compose, random_crop, random_flip
 from jaxlearn.data.resnet_weights import MEAN, STD, resnet_weights
 from jaxlearn.models.cifar_resnet import classifier
-from jaxlearn.models.option_a_resnet import RESNET20, from_torch, option_a_resnet
+from jaxlearn.models.option_a_resnet import from_torch, option_a_resnet
 from jaxlearn.parametrizations import Roles
 
 ROLES = Roles(
@@ -21,16 +21,21 @@ ROLES = Roles(
 )
 
 
-@cache
-def network() -> Model:
-    """ResNet-20 with option A."""
-    return stack([*option_a_resnet(RESNET20), classifier(10)])
+def blocks(depth: int) -> tuple[int, int, int]:
+    """Per stage of a ResNet of `6n + 2` layers."""
+    return ((depth - 2) // 6,) * 3
 
 
 @cache
-def published() -> tuple[Params, State]:
+def network(depth: int) -> Model:
+    """The ResNet with option A."""
+    return stack([*option_a_resnet(blocks(depth)), classifier(10)])
+
+
+@cache
+def published(depth: int) -> tuple[Params, State]:
     """Its weights, trained on the lossless images."""
-    params, state = from_torch(resnet_weights(20), RESNET20)
+    params, state = from_torch(resnet_weights(depth), blocks(depth))
     return params, state
 
 

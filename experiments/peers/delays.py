@@ -14,6 +14,7 @@ from experiments.peers.torch import (
     agree,
     batch_norm,
     in_order,
+    outputs,
     running_statistics,
     stepper,
     tensor,
@@ -87,9 +88,8 @@ def start(
     def taught() -> Iterator[Any]:
         yield f.cross_entropy(forward(train=True), labels)
 
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    with t.no_grad():
-        agree(ours, forward(train=False), f"network with delays and neurons of {package}")
+    what = f"network with delays and neurons of {package}"
+    agree(outputs(rule, program), lambda: forward(train=False), what)
     positions, kernels, norms = [], [], []
     for path, leaf in jax.tree.leaves_with_path(params):
         name = str(path[-1].key)

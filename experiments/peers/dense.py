@@ -3,10 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
-
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, leaves, placed, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    agree,
+    in_order,
+    leaves,
+    outputs,
+    placed,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 from jaxlearn.core import Rule
 
 Loss = Callable[[Any, Any], Any]
@@ -67,8 +75,7 @@ def start(
         x = act(affine(modules[-2], x.detach()))
         yield f.cross_entropy(affine(modules[-1], x), labels)
 
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    agree(ours, forward(), "dense network")
+    agree(outputs(rule, program), forward, "dense network")
     measure: Loss = f.cross_entropy if loss is None else loss(program)
     whole = lambda: [measure(forward(), labels)]
     own = leaves(params)

@@ -11,6 +11,7 @@ from experiments.peers.torch import (
     agree,
     batch_norm,
     in_order,
+    outputs,
     placed,
     running_statistics,
     stepper,
@@ -52,8 +53,7 @@ def start(
         last = classifier["Dense_0"]
         return f.linear(x.mean((2, 3)), last["kernel"].T, last["bias"])
 
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    agree(ours, forward(train=False), "quadratic ResNet")
+    agree(outputs(rule, program), lambda: forward(train=False), "quadratic ResNet")
     groups: dict[bool, list[Any]] = {True: [], False: []}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator="/")

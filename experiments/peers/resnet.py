@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-
 from experiments.harness import Program
 from experiments.peers.torch import (
     Running,
@@ -12,6 +10,7 @@ from experiments.peers.torch import (
     batch_norm,
     in_order,
     leaves,
+    outputs,
     placed,
     running_statistics,
     stepper,
@@ -38,18 +37,17 @@ def start(rule: Rule, program: Program, *, pad: int, rate: float, decay: float):
     images, labels = _normalised(program.batch["inputs"]), tensor(program.batch["labels"]).long()
     modules, heads = list(in_order(params)), list(in_order(params.get("heads", {})))
     running = running_statistics(params)
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    outputs = images
-    for module in modules:
-        outputs = _forward(module, outputs, running, train=False)
-    agree(ours, outputs, "ResNet")
+
+    def forward(x: Any, train: bool) -> Any:
+        for module in modules:
+            x = _forward(module, x, running, train=train)
+        return x
+
+    agree(outputs(rule, program), lambda: forward(images, train=False), "ResNet")
     entropy = t.nn.functional.cross_entropy
 
     def whole() -> Iterator[Any]:
-        x = moved(images, pad)
-        for module in modules:
-            x = _forward(module, x, running, train=True)
-        yield entropy(x, labels)
+        yield entropy(forward(moved(images, pad), train=True), labels)
 
     def local() -> Iterator[Any]:
         x = moved(images, pad)

@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import jax
-
 from experiments.harness import Program
 from experiments.peers.neurons import Spikes, along, atan, firing, spikingjelly_along
-from experiments.peers.torch import agree, in_order, leaves, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    agree,
+    in_order,
+    leaves,
+    outputs,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 from jaxlearn.core import Rule
 
 Tree = Mapping[str, Any]
@@ -70,9 +77,8 @@ def start(
         pull = 0.5 * l2_wrap * logits.amax(-1).square().mean()
         yield f.cross_entropy(logits.flatten(0, 1), labels.flatten()) + (pull - pull.detach())
 
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    with t.no_grad():
-        agree(ours, forward(train=False), f"RWKV with neurons of {package}" if spiking else "RWKV")
+    what = f"RWKV with neurons of {package}" if spiking else "RWKV"
+    agree(outputs(rule, program), lambda: forward(train=False), what)
     adam = t.optim.Adam(leaves(params), rate, betas=(0.9, 0.99), eps=4e-9)
 
     def cut(*_: Any) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-import jax
-
 from experiments.harness import Program
 from experiments.peers.neurons import Step, firing, spikingjelly, triangle
 from experiments.peers.torch import (
@@ -16,6 +14,7 @@ from experiments.peers.torch import (
     batch_norm,
     in_order,
     leaves,
+    loss_of,
     placed,
     running_statistics,
     stepper,
@@ -81,11 +80,11 @@ def start(
         squared = f.mse_loss(logits, t.ones_like(logits))
         return (1 - share) * f.cross_entropy(logits, labels) + share * squared
 
-    with t.no_grad():
-        theirs: Any = sum(objective(logits) for logits in steps(cut=True)) / T
+    def mean() -> Any:
+        return sum(objective(logits) for logits in steps(cut=True)) / T
+
     # the loss, as a network that was never trained fires at batch statistics only
-    ours = jax.jit(program.step)(program.state, program.batch)[1]["loss"]
-    agree(ours, theirs, f"spiking network with neurons of {package}")
+    agree(loss_of(program), mean, f"spiking network with neurons of {package}")
 
     def taught() -> Iterator[Any]:
         if online:

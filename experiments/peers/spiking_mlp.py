@@ -5,12 +5,20 @@ Its neurons are written out, or those of spikingjelly or snnTorch; the rest is t
 
 from typing import Any
 
-import jax
-
 from experiments.harness import Program
 from experiments.peers.neurons import along
 from experiments.peers.spiking import NEURONS
-from experiments.peers.torch import agree, in_order, leaves, placed, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    agree,
+    in_order,
+    leaves,
+    loss_of,
+    placed,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 
 
 def start(program: Program, *, leak: float, online: bool, rate: float, package: str = "torch"):
@@ -45,8 +53,6 @@ def start(program: Program, *, leak: float, online: bool, rate: float, package: 
         logits = f.linear(h, readout["kernel"].T, readout["bias"])
         return f.cross_entropy(logits.flatten(0, 1), labels.repeat(len(x)))
 
-    ours = jax.jit(program.step)(program.state, program.batch)[1]["loss"]
-    with t.no_grad():
-        agree(ours, objective(), f"dense spiking network with neurons of {package}")
+    agree(loss_of(program), objective, f"dense spiking network with neurons of {package}")
 
     return stepper(lambda: [objective()], t.optim.Adam(leaves(params), rate))

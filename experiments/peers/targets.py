@@ -6,7 +6,16 @@ from typing import Any
 import jax
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, placed, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    agree,
+    in_order,
+    outputs,
+    placed,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 from jaxlearn.core import FROZEN, Rule
 
 
@@ -59,8 +68,7 @@ def start(
             yield (code[labels] - x).square().sum() / (2 * len(x))
         yield f.cross_entropy(linear(readout, x.detach(), pools[-1]), labels)
 
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    agree(ours, forward(), "network of blocks")
+    agree(outputs(rule, program), forward, "network of blocks")
     groups = [
         {"params": jax.tree.leaves(block), "lr": rates[2 if "Conv_0" in block else 1]}
         for block in blocks

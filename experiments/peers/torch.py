@@ -7,6 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.harness import Program
+from jaxlearn.core import Rule
+
 
 def torch() -> Any:
     """The package, on the device that ours runs on; it is looked for only when a peer starts.
@@ -74,14 +77,36 @@ def batch_norm(x: Any, norm: Mapping[str, Any], running: Running, train: bool) -
     return f.batch_norm(x, *running[id(own["scale"])], own["scale"], own["bias"], train, 0.1, 1e-5)
 
 
-def agree(ours: Any, theirs: Any, what: str, rtol: float = 1e-3) -> None:
-    """Compare outputs, relative to the largest.
+def outputs(rule: Rule, program: Program) -> Callable[[], Any]:
+    """What our rule predicts for the batch of a program, computed when it is called."""
+
+    def predicted() -> Any:
+        state = program.state
+        return jax.jit(rule.predict)(state.params, state.state, program.batch)[0]
+
+    return predicted
+
+
+def loss_of(program: Program) -> Callable[[], Any]:
+    """The loss of a program's step, computed when it is called."""
+    return lambda: jax.jit(program.step)(program.state, program.batch)[1]["loss"]
+
+
+def agree(
+    ours: Callable[[], Any], theirs: Callable[[], Any], what: str, rtol: float = 1e-3
+) -> None:
+    """Compare outputs, relative to the largest, both computed with products in full precision.
+
+    On a GPU products of float32 are rounded to 10 bits otherwise, on either side in its own way.
 
     Raises:
         ValueError: when they differ.
     """
-    ours, theirs = np.asarray(ours), theirs.detach().cpu().numpy()
-    worst = np.abs(ours - theirs).max() / np.abs(ours).max()
+    with jax.default_matmul_precision("highest"), torch().no_grad():
+        torch()  # takes over the precision
+        own, other = np.asarray(ours()), theirs().detach().cpu().numpy()
+    torch()
+    worst = np.abs(own - other).max() / np.abs(own).max()
     if not worst <= rtol:
         raise ValueError(f"{what}: outputs of the peer differ by {worst:.1e} of the largest")
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-
 from experiments.harness import Program
 from experiments.peers.resnet import moved
 from experiments.peers.torch import (
@@ -12,6 +10,7 @@ from experiments.peers.torch import (
     batch_norm,
     in_order,
     leaves,
+    outputs,
     placed,
     running_statistics,
     stepper,
@@ -57,8 +56,6 @@ def start(rule: Rule, program: Program, images: Any, *, pad: int, rate: float, d
     def taught() -> Iterator[Any]:
         yield f.cross_entropy(forward(moved(x0, pad, "constant"), train=True), labels)
 
-    ours, _ = jax.jit(rule.predict)(program.state.params, program.state.state, program.batch)
-    with t.no_grad():
-        agree(ours, forward(x0, train=False), "wide ResNet")
+    agree(outputs(rule, program), lambda: forward(x0, train=False), "wide ResNet")
     sgd = t.optim.SGD(leaves(params), rate, momentum=0.9, nesterov=True, weight_decay=decay)
     return stepper(taught, sgd)

@@ -51,6 +51,7 @@ class GroupedAttention(linen.Module):
 
     heads: int
     key_heads: int
+    base: float = 10_000.0
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -67,7 +68,8 @@ class GroupedAttention(linen.Module):
             y = linen.Dense(count * d, use_bias=False, name=name)(x)
             return y.reshape(*x.shape[:2], count, d)
 
-        q, k = rotated(heads("query", self.heads)), rotated(heads("key", self.key_heads))
+        q = rotated(heads("query", self.heads), self.base)
+        k = rotated(heads("key", self.key_heads), self.base)
         y = jax.nn.dot_product_attention(q, k, heads("value", self.key_heads), is_causal=True)
         return linen.Dense(width, use_bias=False, name="out")(y.reshape(x.shape))
 
@@ -78,6 +80,7 @@ class LlamaLayer(linen.Module):
     heads: int
     key_heads: int
     hidden: int
+    base: float = 10_000.0
     epsilon: float = 1e-5
 
     @linen.compact
@@ -85,7 +88,7 @@ class LlamaLayer(linen.Module):
         """Map `[batch, T, width]` to the same shape."""
         norm = lambda name: linen.RMSNorm(self.epsilon, name=name)
         dense = lambda size, name: linen.Dense(size, use_bias=False, name=name)
-        attention = GroupedAttention(self.heads, self.key_heads, name="attention")
+        attention = GroupedAttention(self.heads, self.key_heads, self.base, name="attention")
         x = x + attention(norm("attention_norm")(x))
         y = norm("ffn_norm")(x)
         gated = linen.silu(dense(self.hidden, "gate")(y)) * dense(self.hidden, "up")(y)
@@ -107,7 +110,15 @@ class RmsLogits(linen.Module):
 
 
 def llama_blocks(
-    vocabulary: int, layers: int, width: int, *, heads: int, key_heads: int, hidden: int
+    vocabulary: int,
+    layers: int,
+    width: int,
+    *,
+    heads: int,
+    key_heads: int,
+    hidden: int,
+    base: float = 10_000.0,
+    epsilon: float = 1e-5,
 ) -> list[Model]:
     """Embedding, layers and logits, on tokens `[batch, T]` of any length; see `tied`.
 
@@ -118,10 +129,12 @@ def llama_blocks(
         heads: of the queries.
         key_heads: of keys and values.
         hidden: units of every perceptron.
+        base: of the wavelengths of rotary positions.
+        epsilon: of the norms.
     """
-    layer = from_linen(LlamaLayer(heads, key_heads, hidden))
+    layer = from_linen(LlamaLayer(heads, key_heads, hidden, base, epsilon))
     first = from_linen(Tokens(vocabulary, width))
-    return [first, *[layer] * layers, from_linen(RmsLogits(vocabulary))]
+    return [first, *[layer] * layers, from_linen(RmsLogits(vocabulary, epsilon))]
 
 
 _PARTS = {

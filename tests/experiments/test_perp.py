@@ -17,7 +17,10 @@ from jaxlearn.core import trees
 from jaxlearn.parametrizations import retrain
 from jaxlearn.parametrizations.retrain import SUBSETS
 from jaxlearn.procedures.reconstruct import reconstruct
+from tests.data.test_llama_folder import folder as llama_folder
+from tests.data.test_llama_folder import tensors
 from tests.drawn import variables
+from tests.models import test_llama_weights as llama_weights
 
 SMOKE = perp.PRESETS["smoke"]
 PRUNERS = ("magnitude", "random", "wanda", "wanda_matrix", "sparsegpt")
@@ -115,17 +118,19 @@ def test_the_rate_rises_for_a_tenth_of_the_steps_and_ends_at_zero():
     assert values[-1] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_convolutions_of_the_blocks_are_pruned_and_nothing_else():
+@pytest.mark.parametrize("depth", [20, 32, 56])
+def test_convolutions_of_the_blocks_are_pruned_and_nothing_else(depth):
     shapes = jax.eval_shape(
-        perp_vision.network().init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+        perp_vision.network(depth).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )[0]
     paths = [trees.path(keys) for keys, _ in jax.tree.leaves_with_path(shapes)]
     roles = perp_vision.ROLES
     cut = [path for path in paths if roles.pruned(path)]
-    assert len(cut) == 18
+    assert len(cut) == depth - 2
     assert not [path for path in cut if path.startswith("0/") or roles.norm(path)]
-    assert len([path for path in paths if roles.norm(path)]) == 2 * 19
-    assert [path for path in paths if roles.head(path)] == ["10/Dense_0/bias", "10/Dense_0/kernel"]
+    assert len([path for path in paths if roles.norm(path)]) == 2 * (depth - 1)
+    last = f"{depth // 2}/Dense_0"
+    assert [path for path in paths if roles.head(path)] == [f"{last}/bias", f"{last}/kernel"]
 
 
 @pytest.mark.slow
@@ -205,6 +210,36 @@ def test_weights_of_a_file_are_halves_and_what_is_trained_of_them_is_not(tmp_pat
     assert {leaf.dtype for leaf in jax.tree.leaves(theta)} == {jnp.dtype(jnp.float32)}
 
 
+def llama_files(folder):
+    """A folder of a Llama and token numbers; the config that names them."""
+    arrays = llama_weights.published()
+    tensors(folder / "model.safetensors", **arrays)
+    told = {"hidden_size": llama_weights.WIDTH, "rms_norm_eps": llama_weights.EPSILON}
+    told |= {"rope_theta": llama_weights.BASE, "vocab_size": llama_weights.VOCABULARY}
+    config = opt_files(folder)
+    return replace(config, task="llama", weights=str(llama_folder(folder, **told)))
+
+
+def test_a_folder_of_a_llama_gives_its_network(tmp_path):
+    """In half precision, so that logits agree to a hundredth."""
+    size = perp.size_of(llama_files(tmp_path))
+    tokens = np.array([1, 5, 2, 7])
+    params = perp_text.dense(size, 0)
+    found, _ = jax.jit(perp_text.whole(size).apply)(
+        jax.tree.map(jnp.float32, params), {}, tokens[None]
+    )
+    wanted = llama_weights.in_numpy(llama_weights.published(), tokens)
+    np.testing.assert_allclose(found[0], wanted, atol=2e-2 * np.abs(wanted).max())
+
+
+@pytest.mark.slow
+def test_a_llama_is_pruned_and_trained(tmp_path):
+    config = llama_files(tmp_path)
+    found = perp.train_one(config, 0, Run(tmp_path / "run"))
+    assert found["sparsity"] == pytest.approx(60, abs=2)
+    assert np.isfinite(found["perplexity"])
+
+
 @pytest.mark.slow
 def test_files_of_an_opt_model_and_of_tokens_are_pruned_and_trained(tmp_path):
     config = opt_files(tmp_path)
@@ -246,6 +281,9 @@ def measured(**changed):
     rows["ResNet-20: dense"] = {"accuracy": [81], "sparsity": [0]}
     for name, value in {"none": 30, "norms": 70, "mask lora": 75, "full": 76}.items():
         rows[f"ResNet-20 80 %: {name}"] = {"accuracy": [value], "sparsity": [79.99]}
+    for name in ("ResNet-32", "ResNet-56"):
+        rows[f"{name}: dense"] = {"accuracy": [82]}
+        rows |= {f"{name} 80 %: {k}": {"accuracy": [v]} for k, v in (("none", 32), ("norms", 68))}
     for name, found in changed.items():
         rows[name] = {**rows[name], **found}
     return {claim.id: claim.holds for claim in claims(Measured(rows))}
@@ -262,6 +300,8 @@ def measured(**changed):
         ("text 60 %, magnitude, by blocks: mask lora", {"error_after": [2.1]}, "reconstruction"),
         ("ResNet-20 80 %: none", {"accuracy": [62]}, "pruning-hurts"),
         ("ResNet-20 80 %: norms", {"accuracy": [60]}, "norms-recover"),
+        ("ResNet-32 80 %: norms", {"accuracy": [66]}, "norms-recover-deeper"),
+        ("ResNet-56 80 %: none", {"accuracy": [40]}, "norms-recover-deeper"),
         ("ResNet-20 80 %: full", {"accuracy": [72]}, "images-in-order"),
         ("ResNet-20 80 %: full", {"sparsity": [70.0]}, "zeros-kept"),
     ],
