@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from experiments.harness import pod_table, present, store
+from experiments.harness import peer_table, pod_table, present, store
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -38,7 +38,8 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem .75rem; }
 <p>{{ held }} claims hold, {{ failed }} failed, over {{ pages | length }} experiments.
 Figures are ours as mean ± sample standard deviation (seeds), beside the paper's.</p>
 <nav>{% for page in pages %}<a href="#{{ page.slug }}">{{ page.slug }}</a>{% endfor %}
-{% if pods | length > 1 %}<a href="#pods">pods</a>{% endif %}</nav>
+{% for part in parts %}<a href="#{{ part.name | lower }}">{{ part.name | lower }}</a>
+{% endfor %}</nav>
 {% macro grid(lines) %}
 <div class="wide"><table>
 <tr>{% for text in lines[0] %}<th>{{ text }}</th>{% endfor %}</tr>
@@ -69,13 +70,13 @@ Figures are ours as mean ± sample standard deviation (seeds), beside the paper'
 {% endfor %}
 </section>
 {% endfor %}
-{% if pods | length > 1 %}
-<section id="pods">
-<h2>Pods</h2>
-<p>{{ about_pods }}</p>
-{{ grid(pods) }}
+{% for part in parts %}
+<section id="{{ part.name | lower }}">
+<h2>{{ part.name }}</h2>
+<p>{{ part.about }}</p>
+{{ grid(part.grid) }}
 </section>
-{% endif %}
+{% endfor %}
 </body>
 </html>
 """
@@ -85,28 +86,43 @@ _PODS = (
     "Communication is the share of the step that its collectives would take at the chip's "
     "published rates, if everything else ran at its peak and nothing overlapped."
 )
+_PEERS = (
+    "Training steps of ours beside the same step in another library, on the same device, taking "
+    "turns. A ratio is our time by the other's; means are over the fastest peer of each step."
+)
 
 
 def write(results: Path) -> str:
     """Write `index.html` and `RESULTS.md` into the results folder; return a line about them."""
     folders = _folders(results)
     pages = [page for folder in folders if (page := _page(folder, results))]
-    pods = pod_table.grid(folders)
+    parts = _parts(folders, results)
     marks = [mark for page in pages for mark in _marks(page)]
     counts = {"held": marks.count("✓"), "failed": marks.count("✗")}
     html = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    store.write(
-        results / "index.html", html.render(pages=pages, pods=pods, about_pods=_PODS, **counts)
-    )
-    store.write(results / "RESULTS.md", _markdown(pages, pods, **counts))
+    store.write(results / "index.html", html.render(pages=pages, parts=parts, **counts))
+    store.write(results / "RESULTS.md", _markdown(pages, parts, **counts))
     return f"written: {results / 'index.html'} and RESULTS.md ({len(pages)} experiments)"
+
+
+def _parts(folders: list[Path], results: Path) -> list[dict[str, Any]]:
+    """What is about all experiments: names, a paragraph and a table each, where there is any."""
+    beside = peer_table.compared(_benches(results))
+    about = " ".join([_PEERS, *(f"{line}." for line in peer_table.means(beside))])
+    parts = [
+        {"name": "Peers", "about": about, "grid": peer_table.grid(beside)},
+        {"name": "Pods", "about": _PODS, "grid": pod_table.grid(folders)},
+    ]
+    return [part for part in parts if len(part["grid"]) > 1]
 
 
 def _marks(page: dict[str, Any]) -> list[str]:
     return [line[0] for table in page["tables"] for line in table["claims"]]
 
 
-def _markdown(pages: list[dict[str, Any]], pods: list[list[str]], held: int, failed: int) -> str:
+def _markdown(
+    pages: list[dict[str, Any]], ends: list[dict[str, Any]], held: int, failed: int
+) -> str:
     """The same for readers of a repository: which claims hold, then every table."""
     overview = [["experiment", "paper", "claims held", "failed"]]
     parts = []
@@ -126,8 +142,8 @@ def _markdown(pages: list[dict[str, Any]], pods: list[list[str]], held: int, fai
         f"{held} claims hold, {failed} failed. Figures are ours as mean ± sample standard "
         "deviation (seeds)."
     )
-    if len(pods) > 1:
-        parts.append(f"## Pods\n\n{_PODS}\n\n{present.markdown_grid(pods)}")
+    for end in ends:
+        parts.append(f"## {end['name']}\n\n{end['about']}\n\n{present.markdown_grid(end['grid'])}")
     return "\n\n".join([head, present.markdown_grid(overview), *filter(None, parts)]) + "\n"
 
 

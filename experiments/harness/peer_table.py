@@ -1,0 +1,72 @@
+"""Every step that was timed beside one in another library, as one table."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+HEADER = ["experiment", "step", "on", "ours, ms", "beside", "its, ms", "ratio", "quartiles"]
+
+
+class Beside(NamedTuple):
+    """One step of ours and one peer's.
+
+    Attributes:
+        fastest: of the peers beside that step; means are taken over these alone.
+    """
+
+    slug: str
+    step: str
+    device: str
+    ms: float
+    peer: Mapping[str, Any]
+    fastest: bool
+
+
+def compared(benches: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Beside]:
+    """All of them, in the order of the files and of the experiments."""
+    return [found for kept in benches for made in kept.values() for found in _of(made)]
+
+
+def _of(made: Mapping[str, Any]) -> Iterator[Beside]:
+    environment = made["environment"]
+    processor = environment.get("platform", "cpu") == "cpu"
+    device = "CPU" if processor else environment["devices"].removeprefix("1 × ")
+    for row in made["rows"]:
+        for place, peer in enumerate(row.get("peers", [])):
+            yield Beside(made["slug"], row["name"], device, row["step_ms"], peer, place == 0)
+
+
+def means(found: Sequence[Beside]) -> list[str]:
+    """A line for processors and one for other devices: geometric mean, and how many are above 1."""
+    lines = []
+    for name, chosen in (
+        ("CPU", [one for one in found if one.device == "CPU"]),
+        ("GPU", [one for one in found if one.device != "CPU"]),
+    ):
+        ratios = [one.peer["ratio"] for one in chosen if one.fastest]
+        if ratios:
+            above = sum(ratio > 1 for ratio in ratios)
+            lines.append(
+                f"{name}: geometric mean {statistics.geometric_mean(ratios):.2f} over "
+                f"{len(ratios)} steps, {above} above 1, the largest {max(ratios):.2f}"
+            )
+    return lines
+
+
+def grid(found: Sequence[Beside]) -> list[list[str]]:
+    """Header and rows; a ratio is the median over turns of our time by the peer's."""
+    return [HEADER, *map(_row, found)]
+
+
+def _row(one: Beside) -> list[str]:
+    low, high = one.peer.get("ratio_quartiles", (None, None))
+    return [
+        one.slug,
+        one.step,
+        one.device,
+        f"{one.ms:.4g}",
+        one.peer["peer"],
+        f"{one.peer['step_ms']:.4g}",
+        f"{one.peer['ratio']:.3g}",
+        "" if low is None else f"{low:.3g} to {high:.3g}",
+    ]
