@@ -58,6 +58,7 @@ from flax import linen
 from experiments.harness import (
     Bench,
     Experiment,
+    Peer,
     Program,
     Row,
     Run,
@@ -442,7 +443,12 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """One step of the independent model, BCT and BT2 with either chart, on the small network."""
+    """One step of the independent model, BCT and BT2 with either chart, on the small network.
+
+    The first and BT2 are beside PyTorch.
+    """
+    from experiments.peers import embeddings
+
     draw = np.random.default_rng(0)
 
     def of(config: Config) -> Program:
@@ -454,14 +460,23 @@ def bench() -> Bench:
         tx = transform_of(stage.config, 100)
         return Program(made.step, make_state(rule_of(stage), tx, jax.random.key(0), batch), batch)
 
-    return Bench(
-        {
-            "backprop": of(replace(SMALL, method="independent")),
-            "BCT": of(replace(SMALL, method="bct", extra=0)),
-            "BT2": of(SMALL),
-            "BT2, Cayley": of(replace(SMALL, chart="cayley")),
-        }
-    )
+    configs = {
+        "backprop": replace(SMALL, method="independent"),
+        "BCT": replace(SMALL, method="bct", extra=0),
+        "BT2": SMALL,
+        "BT2, Cayley": replace(SMALL, chart="cayley"),
+    }
+    programs = {name: of(config) for name, config in configs.items()}
+
+    def beside(name: str, **options: Any) -> Peer:
+        stage = stages_of(configs[name])[-1]
+        shown = normalised(stage.config, programs[name].batch)["inputs"]
+        options |= {"rate": SMALL.learning_rate, "decay": SMALL.weight_decay}
+        begin = partial(embeddings.start, rule_of(stage), programs[name], shown, **options)
+        return Peer("torch", begin)
+
+    bt2 = {"extra": SMALL.extra, "scale": SMALL.scale, "classes_weight": SMALL.classes_weight}
+    return Bench(programs, {"backprop": beside("backprop"), "BT2": beside("BT2", **bt2)})
 
 
 def figure(table: Mapping[str, Any]) -> Any:

@@ -11,15 +11,16 @@ Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Experiment, Program, Run, each_seed, main
+from experiments.harness import Bench, Experiment, Peer, Program, Run, each_seed, main
 from experiments.parts import perp_vision as vision
 from experiments.parts.perp_claims import claims, figure
 from experiments.parts.perp_rows import rows
@@ -401,7 +402,12 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """One step of the small decoder by what is trained; the measure is all its parameters."""
+    """One step of the small decoder by what is trained; the measure is all its parameters.
+
+    All of them and the norms alone are beside PyTorch.
+    """
+    from experiments.peers import decoder
+
     size = size_of(SMALL)
     draw = stream(size, SMALL.batch, 0)(0)
 
@@ -416,7 +422,19 @@ def bench() -> Bench:
         "norms": ("norms",),
     }
     named |= {name: (name,) for name in ADAPTERS}
-    return Bench({"backprop" if name == "full" else name: of(*own) for name, own in named.items()})
+    programs = {"backprop" if name == "full" else name: of(*own) for name, own in named.items()}
+
+    def beside(name: str, subset: Subset, trained: Callable[[str], bool]) -> Peer:
+        config = replace(SMALL, subsets=(subset,))
+        own = (rule_of(config), programs[name], ways_of(config).merge)
+        options = {"trained": trained, "heads": config.heads, "rate": config.rate}
+        return Peer("torch", partial(decoder.start, *own, **options))
+
+    peers = {
+        "backprop": beside("backprop", "full", lambda path: True),
+        "norms": beside("norms", "norms", ROLES.norm),
+    }
+    return Bench(programs, peers)
 
 
 EXPERIMENT = Experiment(

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from experiments.harness import Bench, Claim, Experiment, Measured, Program, Row, Run, main
+from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 
 CHECKS = (0, 10, 20, 30, 40, 50)
 """Epochs after the drift at which the accuracy is measured."""
@@ -262,12 +262,18 @@ def program(config: Config) -> Program:
 
 
 def bench() -> Bench:
-    """As many updates of the digital network by PhyLL, by forward-forward and by backprop."""
+    """As many updates of the digital network by PhyLL, by forward-forward and by backprop.
+
+    PhyLL and backprop are beside PyTorch.
+    """
+    from functools import partial
+
     import jax
 
     from experiments.parts.phyff_learners import learner
+    from experiments.peers import physical
 
-    preset, programs = PRESETS["small"], {}
+    preset, programs, peers, amplitude = PRESETS["small"], {}, {}, 2.8
     names = {"backprop": "backprop", "PhyLL": "phyll", "forward-forward": "forward-forward"}
     key = jax.random.key(0)
     batch = {
@@ -277,9 +283,15 @@ def bench() -> Bench:
     }
     for name, method in names.items():
         settings = SETTINGS["small"]["digital"] | {"method": method}
-        made = learner(replace(preset, system="digital", **settings), 10, 2.8, None, None)
-        programs[name] = Program(made.step, made.start(key, batch), batch)
-    return Bench(programs)
+        config = replace(preset, system="digital", **settings)
+        made = learner(config, 10, amplitude, None, None)
+        own = programs[name] = Program(made.step, made.start(key, batch), batch)
+        options = {"inner_steps": config.inner_steps, "rate": config.learning_rate}
+        options |= {"amplitude": amplitude, "theta": config.theta}
+        predicted = partial(jax.jit(made.predict), own.state, batch)
+        if method != "forward-forward":
+            peers[name] = Peer("torch", partial(physical.start, own, predicted, **options))
+    return Bench(programs, peers)
 
 
 def figure(table: Mapping[str, Any]) -> Any:
