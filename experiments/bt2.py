@@ -53,7 +53,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen
 
 from experiments.harness import (
     Bench,
@@ -70,38 +69,33 @@ from experiments.harness.store import fingerprint
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.bt2_captions import caption_features
 from experiments.parts.bt2_claims import PAPER, claims
+from experiments.parts.bt2_stages import (
+    CLASSES,
+    KINDS,
+    Network,
+    Stage,
+    alone,
+    normalised,
+    rule_of,
+    stages_of,
+)
 from jaxlearn.analysis.retrieval import retrieval
 from jaxlearn.core import (
     Batch,
-    Model,
-    Rule,
     TrainState,
-    from_functions,
-    from_linen,
     make_state,
     make_step,
-    prepared,
-    stack,
 )
 from jaxlearn.data import Dataset, load
-from jaxlearn.data.augment import augment, compose, random_crop, random_flip
 from jaxlearn.data.batches import Batches, batches, padded
 from jaxlearn.data.feature_store import class_means, with_features
-from jaxlearn.data.moments import MOMENTS
-from jaxlearn.models.bt2 import BT2Head, EmbeddingHead
-from jaxlearn.models.cifar_bottleneck import cifar_bottleneck
 from jaxlearn.models.layers.orthonormal import Chart
-from jaxlearn.models.small_cnn import FlatRelu, small_cnn
-from jaxlearn.objectives.backward_compatible import bct_loss, bt2_loss, embedding_loss
-from jaxlearn.rules import backprop
 from jaxlearn.runtime import every_device, fit, own_rows
 
 CHIPS = 256
 """Chips that `compile` shares the paper's step over."""
-Network = Literal["linear", "mlp", "cnn", "resnet50"]
 Method = Literal["old", "independent", "bct", "bt2"]
 SHAPES = {"digits": (8, 8, 1), "fashion_mnist": (28, 28, 1)}
-CLASSES = {"digits": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100}
 
 
 @dataclass(frozen=True)
@@ -229,98 +223,6 @@ def rows(config: Config) -> list[Row]:
     ]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One model of a row: what it is trained on, and against which models before it.
-
-    classes: it sees the first so many. before: the stage it is to be compatible with.
-    """
-
-    config: Config
-    kind: Literal["alone", "captions", "bct", "bt2"]
-    network: Network
-    width: int
-    classes: int
-    before: "Stage | None" = None
-
-
-def stages_of(config: Config) -> list[Stage]:
-    """The models of a row in the order of their updates; the first is the old one."""
-    every = CLASSES[config.dataset]
-    plain = replace(SMALL, **{name: getattr(config, name) for name in TRAINING})
-    first = round(config.share * every)
-    own = "captions" if config.captions else "alone"
-    old = Stage(plain, own, config.old_network, config.old, first)
-    if config.method == "old":
-        return [old]
-    if config.method == "independent":
-        return [old, Stage(plain, "alone", config.network, config.new, every)]
-    kind = "bct" if config.method == "bct" else "bt2"
-    width = config.new + config.extra
-    if config.updates == 1:
-        return [old, Stage(config, kind, config.network, width, every, old)]
-    earlier = config.between or config.network
-    between = Stage(config, kind, earlier, width, (first + every) // 2, old)
-    longer = replace(config, old=width, captions=False)
-    return [old, between, Stage(longer, kind, config.network, width, every, between)]
-
-
-KINDS = ("alone", "captions", "bct", "bt2")
-TRAINING = (
-    "dataset",
-    "epochs",
-    "warm_up",
-    "batch",
-    "learning_rate",
-    "weight_decay",
-    "moved",
-    "train",
-    "validation",
-    "test",
-    "judged",
-)
-"""What of a config decides how a model alone is trained: rows share such models."""
-
-
-@cache
-def net_of(stage: Stage) -> Model:
-    """The network with the head of its stage."""
-    config, classes = stage.config, CLASSES[stage.config.dataset]
-    plain = lambda apply: from_functions(lambda key, x: {}, lambda params, x: apply(x))
-    flat, pool = plain(lambda x: x.reshape(len(x), -1)), plain(lambda x: x.mean((1, 2)))
-    body: list[Model] = {
-        "linear": lambda: [flat],
-        "mlp": lambda: [from_linen(FlatRelu(128))],
-        "cnn": small_cnn,
-        "resnet50": lambda: [*cifar_bottleneck((3, 4, 6, 3)), pool],
-    }[stage.network]()
-    head: linen.Module = EmbeddingHead(stage.width, classes)
-    if stage.kind == "bt2":
-        sizes = {"old": config.old, "new": config.new, "extra": config.extra}
-        head = BT2Head(classes=classes, scale=config.scale, chart=config.chart, **sizes)
-    return stack([*body, from_linen(head)])
-
-
-@cache
-def rule_of(stage: Stage) -> Rule:
-    """Backpropagation of the stage's loss, fed with normalised pictures."""
-    config = stage.config
-    loss = {
-        "alone": embedding_loss,
-        "bct": partial(bct_loss, config.old),
-        "bt2": partial(bt2_loss, classes=config.classes_weight),
-    }[stage.kind]()
-    move = partial(augment, transform=compose(random_crop(4, "zero"), random_flip))
-    moves = move if config.moved else None
-    return prepared(backprop(net_of(stage), loss), partial(normalised, config), moves)
-
-
-def normalised(config: Config, batch: Batch) -> Batch:
-    """Pictures with mean 0 and deviation 1 over the training images."""
-    mean, std = MOMENTS.get(config.dataset, ((0.0,), (1.0,)))
-    return batch | {"inputs": (batch["inputs"] - jnp.array(mean)) / jnp.array(std)}
-
-
 @cache
 def transform_of(config: Config, per_epoch: int) -> optax.GradientTransformation:
     """Adam with weight decay in the gradient, a linear warm-up and a cosine."""
@@ -400,8 +302,7 @@ def stream_of(stage: Stage, data: Dataset, seed: int, run: Run) -> Batches:
     features = {"old": _unit(old)}
     if stage.kind == "bt2":
         config = stage.config
-        plain = replace(SMALL, **{name: getattr(config, name) for name in TRAINING})
-        reference = Stage(plain, "alone", stage.network, config.new, stage.classes)
+        reference = Stage(alone(config), "alone", stage.network, config.new, stage.classes)
         features["reference"] = embedded(reference, data, part, seed, run)
     return with_features(stream, features, {"prototypes": means})
 
