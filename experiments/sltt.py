@@ -63,6 +63,7 @@ from experiments.parts.sltt_data import (
     normalised,
 )
 from experiments.parts.sltt_networks import blocks_of, traced_mlp
+from experiments.parts.sltt_rows import compared, sounds, varied
 from jaxlearn.core import (
     Batch,
     Rule,
@@ -223,63 +224,10 @@ PUBLISHED = {
 
 def rows(config: Config) -> list[Row]:
     """The compared methods; then other neurons and losses, and in `small` sounds."""
-    table = compared(config)
+    table = compared(config, PUBLISHED.get(config, {}))
     if config in (PRESETS["smoke"], PRESETS["small"]):
         table += varied(config)
     return table + sounds(config) if config == PRESETS["small"] else table
-
-
-def compared(config: Config) -> list[Row]:
-    """Through time, checkpointed, and SLTT with fewer and fewer teaching steps."""
-    methods = {
-        "BPTT": replace(config, method="bptt"),
-        "BPTT checkpointed": replace(config, method="bptt_checkpointed", trained=False),
-        "SLTT": config,
-        "SLTT-2": replace(config, K=2),
-        "SLTT-1": replace(config, K=1),
-    }
-    known = PUBLISHED.get(config, {})
-    return [
-        Row(name, own, {"accuracy": known[name]} if name in known else {})
-        for name, own in methods.items()
-    ]
-
-
-def varied(config: Config) -> list[Row]:
-    """A truncated gradient, other surrogates and losses."""
-    config = replace(config, lengths=(config.T,))
-    return [
-        Row("BPTT through 2 steps", replace(config, method="truncated")),
-        Row("SLTT, rectangle", replace(config, surrogate="rectangle")),
-        Row("SLTT, sigmoid", replace(config, surrogate="sigmoid")),
-        Row("SLTT, cross-entropy alone", replace(config, mse_share=0.0)),
-        Row("SLTT, squares to the label", replace(config, mse_target="one-hot")),
-    ]
-
-
-def sounds(config: Config) -> list[Row]:
-    """Spoken digits, whose frames differ, at a strong and a weak leak."""
-    table = []
-    for tau in (1.1, 2.0):
-        sound = replace(
-            config,
-            network="mlp",
-            dataset="spoken_digits",
-            T=80,
-            tau=tau,
-            duration="10ep",
-            shrink=1,
-            train=None,
-            test=None,
-            lengths=(80,),
-        )
-        named = {
-            "BPTT": replace(sound, method="bptt"),
-            "SLTT": sound,
-            "OTTT": replace(sound, method="ottt"),
-        }
-        table += [Row(f"sounds, tau {tau}, {name}", own) for name, own in named.items()]
-    return table
 
 
 @cache
@@ -458,7 +406,9 @@ def bench() -> Bench:
 
     config = PRESETS["small"]
     example = batches(data_of(config).train, config.batch, seed=0)(0)
-    configs = {{"BPTT": "backprop"}.get(row.name, row.name): row.config for row in compared(config)}
+    configs = {
+        {"BPTT": "backprop"}.get(row.name, row.name): row.config for row in compared(config, {})
+    }
     taught = ("backprop", "SLTT")
     configs |= {f"{name}, T={LONG}": replace(configs[name], T=LONG) for name in taught}
     programs = {name: program_over(own, example) for name, own in configs.items()}

@@ -13,7 +13,6 @@ from experiments.gbnn import (
     error,
     from_library,
     grown,
-    loss_of,
     problem,
     program,
     rows,
@@ -21,6 +20,7 @@ from experiments.gbnn import (
     train,
 )
 from experiments.harness import Measured
+from experiments.parts.gbnn_problems import loss_of
 from jaxlearn.data import MissingData
 
 CLASSED = SMALL_SETS[:4]
