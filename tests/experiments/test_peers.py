@@ -24,14 +24,14 @@ def test_experiments_with_peers_are_found():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_peer_agrees_with_ours_and_its_step_learns_the_batch(name):
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     bench = import_module(f"experiments.{name}").bench()
     assert bench.peers
     beside = (peer for row in bench.peers for peer in bench.beside(row))
     for peer in (peer for peer in beside if peer.package != "jax"):  # that one sorts
         pytest.importorskip(peer.package)
+        torch.manual_seed(0)  # masks of dropout, moves of images
         step = peer.start()
-        first = step()
-        for _ in range(5):
-            last = step()
-        assert last < first
+        first, *_, early, middle, last = (step() for _ in range(6))
+        # one loss alone may be that of an unlucky mask
+        assert (early + middle + last) / 3 < first
