@@ -472,7 +472,8 @@ EXPERIMENT = Experiment(
     notes=(
         "A mask saves neither time nor memory here: products are dense, masks add a byte per "
         "weight, and an event 5 to 28 bytes while it lasts. What is measured is accuracy at a "
-        "number of weights.",
+        "number of weights. Between events a step takes 0.99 of the dense one's time for VGG-19 "
+        "and 1.14 for LeNet-300-100 (`bench`), whose 3.4 ms show the masks' pass over the weights.",
         "`variants`: growth at random ends where growth by gradient does, so that at this scale "
         "the gain over a static mask is that of pruning late. GraSP keeps the weights of the "
         "largest curvature, for which the rate of all rows is too high: on seed 100 it ended at "
