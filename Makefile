@@ -6,7 +6,7 @@ TEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow pod faults lint format docs table bench clean
+.PHONY: help setup demo test test-slow pod faults chance lint format docs table bench clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,18 +32,22 @@ pod: $(SETUP)  ## two processes of two devices give the table of one process
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/pod/test_launch.py
 
 TIMES ?= 1
-# kills at drawn moments, processes, clocks, servers, files: chance and time have a part in these
+# kills at drawn moments, processes, clocks, servers, files: chance or time has a part in these
 CHANCE := tests/runtime tests/pod tests/core/test_skipping.py \
   $(addprefix tests/data/test_,archive.py batches.py download.py fuzz.py source.py \
     spiking_heidelberg.py torch_file.py) \
-  $(addprefix tests/experiments/test_harness_,data_files.py table.py words.py)
-FAULTS := $(CHANCE) tests/core/test_step.py tests/experiments/test_every_experiment.py \
+  $(addprefix tests/experiments/test_harness_,data_files.py table.py)
+FAULTS := $(CHANCE) tests/core/test_step.py \
+  $(addprefix tests/experiments/test_,every_experiment.py harness_words.py) \
   $(wildcard tests/kernels/test_*_errors.py tests/kernels/test_*_kernels.py)
 
-faults: $(SETUP)  ## the tests of docs/faults.md, long ones too; TIMES=10: those of chance ten times
-	$(BIN)/python -m pytest -m 'slow or not slow' $(TEST_ARGS) $(FAULTS)
-	for i in $$(seq 2 $(TIMES)); do echo "faults of chance: $$i of $(TIMES)"; \
-	  $(BIN)/python -m pytest -m 'slow or not slow' $(TEST_ARGS) $(CHANCE) || exit $$?; done
+faults: ASKED = $(FAULTS)
+faults: $(SETUP)  ## the tests of docs/faults.md, long ones too, TIMES=10 for ten in a row
+chance: ASKED = $(CHANCE)
+chance: $(SETUP)  ## those of them in which chance or time has a part, TIMES=10 for ten in a row
+faults chance:
+	for i in $$(seq $(TIMES)); do echo "$@: $$i of $(TIMES)"; \
+	  $(BIN)/python -m pytest -m 'slow or not slow' $(TEST_ARGS) $(ASKED) || exit $$?; done
 
 lint: $(SETUP)  ## format check, lint and types
 	$(BIN)/ruff format --check .

@@ -80,12 +80,7 @@ from experiments.parts.bt2_stages import (
     stages_of,
 )
 from jaxlearn.analysis.retrieval import retrieval
-from jaxlearn.core import (
-    Batch,
-    TrainState,
-    make_state,
-    make_step,
-)
+from jaxlearn.core import Batch, TrainState, make_state, make_step
 from jaxlearn.data import Dataset, load
 from jaxlearn.data.batches import Batches, batches, padded
 from jaxlearn.data.feature_store import class_means, with_features

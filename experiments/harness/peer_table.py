@@ -16,6 +16,7 @@ class Beside(NamedTuple):
 
     slug: str
     step: str
+    platform: str
     device: str
     ms: float
     peer: Mapping[str, Any]
@@ -29,28 +30,25 @@ def compared(benches: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Beside]
 
 def _of(made: Mapping[str, Any]) -> Iterator[Beside]:
     environment = made["environment"]
-    processor = environment.get("platform", "cpu") == "cpu"
-    device = "CPU" if processor else environment["devices"].removeprefix("1 × ")
+    platform = environment.get("platform", "cpu").upper()
+    device = "CPU" if platform == "CPU" else environment["devices"].removeprefix("1 × ")
+    where = (platform, device)
     for row in made["rows"]:
         for place, peer in enumerate(row.get("peers", [])):
-            yield Beside(made["slug"], row["name"], device, row["step_ms"], peer, place == 0)
+            yield Beside(made["slug"], row["name"], *where, row["step_ms"], peer, place == 0)
 
 
 def means(found: Sequence[Beside]) -> list[str]:
-    """A line for processors and one for other devices: geometric mean, and how many are above 1."""
-    lines = []
-    for name, chosen in (
-        ("CPU", [one for one in found if one.device == "CPU"]),
-        ("GPU", [one for one in found if one.device != "CPU"]),
-    ):
-        ratios = [one.peer["ratio"] for one in chosen if one.fastest]
-        if ratios:
-            above = sum(ratio > 1 for ratio in ratios)
-            lines.append(
-                f"{name}: geometric mean {statistics.geometric_mean(ratios):.2f} over "
-                f"{len(ratios)} steps, {above} above 1, the largest {max(ratios):.2f}"
-            )
-    return lines
+    """A line for each platform: the geometric mean, and how many ratios are above 1."""
+    ratios: dict[str, list[float]] = {}
+    for one in found:
+        if one.fastest:
+            ratios.setdefault(one.platform, []).append(one.peer["ratio"])
+    return [
+        f"{platform}: geometric mean {statistics.geometric_mean(own):.2f} over {len(own)} steps, "
+        f"{sum(ratio > 1 for ratio in own)} above 1, the largest {max(own):.2f}"
+        for platform, own in ratios.items()
+    ]
 
 
 def grid(found: Sequence[Beside]) -> list[list[str]]:

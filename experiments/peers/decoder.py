@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, outputs, stepper, tensor, torch
+from experiments.peers.torch import affine, agree, in_order, outputs, stepper, tensor, torch
 from jaxlearn.core import FROZEN, Params, Rule, trees
 from jaxlearn.models.opt import OFFSET
 
@@ -46,8 +46,8 @@ def start(
         x = first["token"][tokens] + first["place"][OFFSET : OFFSET + time]
         for p in (part["layer"] for part in layers):
             x = x + _attention(p["attention"], norm(p["attention_norm"], x), heads)
-            hidden = f.relu(_affine(p["hidden"], norm(p["ffn_norm"], x)))
-            x = x + _affine(p["out"], hidden)
+            hidden = f.relu(affine(p["hidden"], norm(p["ffn_norm"], x)))
+            x = x + affine(p["out"], hidden)
         return norm(last["norm"], x) @ last["head"]["kernel"]
 
     agree(outputs(rule, program), forward, "decoder")
@@ -56,12 +56,8 @@ def start(
     return stepper(lambda: [loss()], t.optim.AdamW(own, rate, weight_decay=0.0))
 
 
-def _affine(p: Mapping[str, Any], x: Any) -> Any:
-    return torch().nn.functional.linear(x, p["kernel"].T, p["bias"])
-
-
 def _attention(p: Mapping[str, Any], x: Any, heads: int) -> Any:
     split = lambda y: y.unflatten(-1, (heads, -1)).transpose(1, 2)
-    q, k, v = (split(_affine(p[name], x)) for name in ("query", "key", "value"))
+    q, k, v = (split(affine(p[name], x)) for name in ("query", "key", "value"))
     y = torch().nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return _affine(p["out"], y.transpose(1, 2).flatten(2))
+    return affine(p["out"], y.transpose(1, 2).flatten(2))

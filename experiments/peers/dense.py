@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.harness import Program
 from experiments.peers.torch import (
+    affine,
     agree,
     in_order,
     leaves,
@@ -55,9 +56,6 @@ def start(
     act: Callable[[Any], Any] = getattr(t, activation)
     heads = [list(linears(head)) for head in in_order(params.get("heads", {}))]
     modules = list(linears({name: part for name, part in params.items() if name != "heads"}))
-
-    def affine(p: Any, x: Any) -> Any:
-        return f.linear(x, p["kernel"].T, p["bias"])
 
     def forward() -> Any:
         x = inputs

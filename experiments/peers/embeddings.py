@@ -4,7 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, leaves, outputs, placed, stepper, tensor, torch, weights
+from experiments.peers.torch import (
+    affine,
+    agree,
+    leaves,
+    outputs,
+    placed,
+    stepper,
+    tensor,
+    torch,
+    weights,
+)
 from jaxlearn.core import FROZEN, Rule
 
 Tree = Mapping[str, Any]
@@ -33,7 +43,7 @@ def start(
     t, params = torch(), weights(program.state.params)
     x, labels = placed(inputs).flatten(1), tensor(program.batch["labels"]).long()
     lower, head = params["0"]["Dense_0"], params["1"]
-    hidden = lambda: t.relu(_affine(lower, x))
+    hidden = lambda: t.relu(affine(lower, x))
     if "first_basis" in head:
         starts = program.state.state[FROZEN]["1"]
         fixed = {name: tensor(part["start"]) for name, part in starts.items()}
@@ -54,16 +64,12 @@ def start(
     return stepper(lambda: [loss()], t.optim.Adam(groups, rate, weight_decay=decay))
 
 
-def _affine(p: Tree, x: Any) -> Any:
-    return torch().nn.functional.linear(x, p["kernel"].T, p["bias"])
-
-
 def _unit(x: Any) -> Any:
     return torch().nn.functional.normalize(x, dim=-1)
 
 
 def _alone(head: Tree, x: Any) -> dict[str, Any]:
-    phi = _unit(torch().relu(_affine(head["embed"], x)))
+    phi = _unit(torch().relu(affine(head["embed"], x)))
     return {"embedding": phi, "logits": phi @ head["Dense_0"]["kernel"]}
 
 
@@ -75,9 +81,9 @@ def _bt2(head: Tree, fixed: Tree, x: Any, extra: int, scale: float) -> dict[str,
         skew = head[name]["skew"]
         return y @ (fixed[name] @ t.matrix_exp(skew - skew.T)).T
 
-    f = t.relu(_affine(head["features"], x))
+    f = t.relu(affine(head["features"], x))
     u = _unit(f[:, :new])
-    a = _unit(_unit(_affine(head["other"], f))[:, :extra])
+    a = _unit(_unit(affine(head["other"], f))[:, :extra])
     z = t.cat([a, change("first_basis", scale * u)], 1)
     old = head["second_basis"]["skew"].shape[0]
     q = change("second_basis", z[:, :old])

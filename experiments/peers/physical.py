@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from experiments.harness import Program
-from experiments.peers.torch import agree, in_order, leaves, placed, tensor, torch, weights
+from experiments.peers.torch import affine, agree, in_order, leaves, placed, tensor, torch, weights
 from jaxlearn.core import FROZEN
 
 CLASSES = 10
@@ -35,7 +35,7 @@ def start(
     rest = [part for part in in_order(params) if "linear" not in part]
     adam = lambda part: t.optim.Adam(leaves(part), rate)
     if rest:
-        forward = lambda: _affine(rest[0], _last(layers, x))
+        forward = lambda: affine(rest[0], _last(layers, x))
         loss = lambda: t.nn.functional.cross_entropy(forward(), labels)
         agree(predicted, forward, "network of backpropagation")
         return _repeated(loss, adam(params), inner_steps)
@@ -79,12 +79,8 @@ def _repeated(loss: Callable[[], Any], optimizer: Any, times: int) -> Callable[[
     return step
 
 
-def _affine(p: Mapping[str, Any], x: Any) -> Any:
-    return torch().nn.functional.linear(x, p["kernel"].T, p["bias"])
-
-
 def _gelu(p: Mapping[str, Any], x: Any) -> Any:
-    return torch().nn.functional.gelu(_affine(p, x))
+    return torch().nn.functional.gelu(affine(p, x))
 
 
 def _outputs(layers: list[Any], x: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import jax
 from experiments.harness import Program
 from experiments.peers.torch import (
     Running,
+    affine,
     agree,
     batch_norm,
     in_order,
@@ -51,7 +52,7 @@ def start(
         for block in blocks:
             x = _block(block, x, running, train=train)
         last = classifier["Dense_0"]
-        return f.linear(x.mean((2, 3)), last["kernel"].T, last["bias"])
+        return affine(last, x.mean((2, 3)))
 
     agree(outputs(rule, program), lambda: forward(train=False), "quadratic ResNet")
     groups: dict[bool, list[Any]] = {True: [], False: []}

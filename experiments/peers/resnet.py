@@ -6,6 +6,7 @@ from typing import Any
 from experiments.harness import Program
 from experiments.peers.torch import (
     Running,
+    affine,
     agree,
     batch_norm,
     in_order,
@@ -64,7 +65,7 @@ def _forward(p: Tree, x: Any, running: Running, *, train: bool) -> Any:
     """A layer, a head or a stack, told apart by what they are made of."""
     f = torch().nn.functional
     if "Dense_0" in p:
-        return f.linear(x.mean((2, 3)), p["Dense_0"]["kernel"].T, p["Dense_0"]["bias"])
+        return affine(p["Dense_0"], x.mean((2, 3)))
     if "Conv_0" not in p:
         parts = list(in_order(p)) or [p[name] for name in sorted(p)]  # BasicBlock_i, Classifier_0
         for part in parts:

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.harness import Program
 from experiments.peers.neurons import Step, firing, spikingjelly, triangle
 from experiments.peers.torch import (
+    affine,
     agree,
     batch_norm,
     in_order,
@@ -74,7 +75,7 @@ def start(
                 h, v = neurons[i](x_t, v)
                 membranes[i] = v.detach() if cut else v
             flat = h.permute(0, 2, 3, 1).flatten(1)
-            yield f.linear(flat, readout["Dense_0"]["kernel"].T, readout["Dense_0"]["bias"])
+            yield affine(readout["Dense_0"], flat)
 
     def objective(logits: Any) -> Any:
         squared = f.mse_loss(logits, t.ones_like(logits))

@@ -9,6 +9,7 @@ from experiments.harness import Program
 from experiments.peers.neurons import along
 from experiments.peers.spiking import NEURONS
 from experiments.peers.torch import (
+    affine,
     agree,
     in_order,
     leaves,
@@ -48,9 +49,8 @@ def start(program: Program, *, leak: float, online: bool, rate: float, package: 
     def objective() -> Any:
         h = x
         for block in blocks:
-            own = block["Dense_0"]
-            h = fire(f.linear(h, own["kernel"].T, own["bias"]))
-        logits = f.linear(h, readout["kernel"].T, readout["bias"])
+            h = fire(affine(block["Dense_0"], h))
+        logits = affine(readout, h)
         return f.cross_entropy(logits.flatten(0, 1), labels.repeat(len(x)))
 
     agree(loss_of(program), objective, f"dense spiking network with neurons of {package}")

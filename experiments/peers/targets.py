@@ -7,6 +7,7 @@ import jax
 
 from experiments.harness import Program
 from experiments.peers.torch import (
+    affine,
     agree,
     in_order,
     outputs,
@@ -53,7 +54,7 @@ def start(
             own = p["Conv_0"]
             return f.conv2d(x, own["kernel"], own["bias"], padding="same")
         flat = x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x
-        return f.linear(flat, p["Dense_0"]["kernel"].T, p["Dense_0"]["bias"])
+        return affine(p["Dense_0"], flat)
 
     def forward() -> Any:
         x = images

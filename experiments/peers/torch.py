@@ -60,6 +60,11 @@ def in_order(tree: Mapping[str, Any]) -> Iterator[Any]:
     return (tree[name] for name in sorted((n for n in tree if n.isdigit()), key=int))
 
 
+def affine(p: Mapping[str, Any], x: Any) -> Any:
+    """A dense layer by its parameters."""
+    return torch().nn.functional.linear(x, p["kernel"].T, p["bias"])
+
+
 Running = dict[int, tuple[Any, Any]]
 """Running mean and variance by the identity of the scale they belong to."""
 
@@ -103,9 +108,8 @@ def agree(
         ValueError: when they differ.
     """
     with jax.default_matmul_precision("highest"), torch().no_grad():
-        torch()  # takes over the precision
-        own, other = np.asarray(ours()), theirs().detach().cpu().numpy()
-    torch()
+        own, other = np.asarray(ours()), theirs().cpu().numpy()
+    torch()  # as precise as ours again
     worst = np.abs(own - other).max() / np.abs(own).max()
     if not worst <= rtol:
         raise ValueError(f"{what}: outputs of the peer differ by {worst:.1e} of the largest")
