@@ -83,7 +83,7 @@ def _man(s: Setting) -> Rule:
 
 def _infopro(s: Setting, features: Model, task: Objective) -> Rule:
     head = branches({"image": _linear(s.pixels), "features": features})
-    return infopro(s.blocks, s.readout, head, pixels, task=task)
+    return infopro(s.blocks, s.readout, head, pixels, task=task, loop=s.loop)
 
 
 def _contrast(s: Setting) -> Rule:
@@ -107,7 +107,8 @@ def _readout_alone(s: Setting) -> Rule:
 
 def _physical(s: Setting) -> Rule:
     layer = physical_layer(None, s.width, activation=gelu)
-    return phyff([layer] * len(s.blocks), _labels(), cosine(absolute=False))
+    layers = [layer] * len(s.blocks)
+    return phyff(layers, _labels(), cosine(absolute=False), loop=s.loop)
 
 
 def _checkpointed(s: Setting) -> Rule:
@@ -143,9 +144,11 @@ RULES: dict[str, Callable[[Setting], Rule]] = {
     "InfoPro, contrast": _contrast,
     "AugLocal": _auglocal,
     "greedy with MAN": _man,
-    "single-forward": lambda s: single_forward(s.blocks, virtual_examples(CLASSES)),
-    "forward-forward": lambda s: forward_forward(s.blocks, _labels()),
-    "forward-forward, unsupervised": lambda s: unsupervised_forward_forward(s.blocks, CLASSES),
+    "single-forward": lambda s: single_forward(s.blocks, virtual_examples(CLASSES), loop=s.loop),
+    "forward-forward": lambda s: forward_forward(s.blocks, _labels(), loop=s.loop),
+    "forward-forward, unsupervised": lambda s: unsupervised_forward_forward(
+        s.blocks, CLASSES, loop=s.loop
+    ),
     "PhyLL, digital": _physical,
 }
 

@@ -11,6 +11,8 @@ from jaxlearn.objectives.classification import cross_entropy, weighted_mean
 
 Image = Callable[[Batch], jax.Array]
 """`batch -> [B, ...]`, what to reconstruct, with values in 0 … 1."""
+Weight = float | jax.Array
+"""Of a term of a loss, a scalar."""
 
 
 def reconstruction(logits: jax.Array, image: jax.Array, batch: Batch) -> jax.Array:
@@ -32,7 +34,7 @@ def restored(mean: Sequence[float], std: Sequence[float]) -> Image:
 
 
 def infopro_loss(
-    reconstruct: float, classify: float, image: Image, *, task: Objective = cross_entropy
+    reconstruct: Weight, classify: Weight, image: Image, *, task: Objective = cross_entropy
 ) -> Objective:
     """`reconstruct * BCE(decoder, image) + classify * task(features)`.
 

@@ -6,6 +6,7 @@ inputs that only look real from near; the engine is that of the local rules.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -98,6 +99,7 @@ def forward_forward(
     *,
     theta: float | None = None,
     mean: bool = False,
+    loop: bool = False,
 ) -> Rule:
     """Supervised forward-forward: positives carry the right label, negatives a wrong one.
 
@@ -113,6 +115,7 @@ def forward_forward(
         theta: the threshold of goodness; by default the number of units (1 with `mean`), which is
             what units of variance 1 have.
         mean: average the squares over the units instead of adding them up.
+        loop: compute equal neighbours in one compiled loop, see `local_learning`.
 
     Example:
         >>> from jaxlearn.data.negative_data import overwrite_label
@@ -127,7 +130,7 @@ def forward_forward(
     def score(outputs: list[jax.Array]) -> jax.Array:
         return added([goodness(h, mean=mean) for h in outputs[1:] or outputs])
 
-    return with_labels(lambda **own: local_learning(modules, **own), embedding, score).rule
+    return with_labels(partial(local_learning, modules, loop=loop), embedding, score).rule
 
 
 def unsupervised_forward_forward(
@@ -137,6 +140,7 @@ def unsupervised_forward_forward(
     negatives: Callable[[Batch, Key], jax.Array] = hybrids,
     theta: float | None = None,
     mean: bool = False,
+    loop: bool = False,
 ) -> Rule:
     """Unsupervised forward-forward with a linear read-out (section 3.2).
 
@@ -152,6 +156,7 @@ def unsupervised_forward_forward(
             `data.negative_data.scrambled` does not.
         theta: the threshold of goodness, as in `forward_forward`.
         mean: average the squares over the units instead of adding them up.
+        loop: as in `forward_forward`.
     """
     if classes < 2:
         raise ValueError(f"classes={classes}; the read-out needs at least two")
@@ -168,7 +173,7 @@ def unsupervised_forward_forward(
         return batch | {NEGATIVE: negatives(batch, key)}
 
     modules = _modules(blocks, theta, mean)
-    layers = local_learning(modules, inputs=inputs, combine=activities)
+    layers = local_learning(modules, inputs=inputs, combine=activities, loop=loop)
     rule = prepared(layers, lambda batch: batch, augment)
     return with_readout(rule, from_linen(linen.Dense(classes)))
 
@@ -238,7 +243,8 @@ def _modules(blocks: Sequence[Model], theta: float | None, mean: bool) -> list[L
         loss = pair_objective(lambda p, n: forward_forward_loss(p, n, threshold))
         return loss(goodness(h, mean=mean), batch)
 
-    equal = [blocks[0], *(normalised(block, equal_length) for block in blocks[1:])]
+    behind = cache(lambda block: normalised(block, equal_length))  # equal blocks stay equal
+    equal = [blocks[0], *map(behind, blocks[1:])]
     return [LocalModule(block, objective) for block in equal]
 
 

@@ -6,8 +6,24 @@ reconstructing the image holds it back.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
-from jaxlearn.core import Model, Objective, Rule
+import jax
+import jax.numpy as jnp
+
+from jaxlearn.core import (
+    FROZEN,
+    Batch,
+    Key,
+    Metrics,
+    Model,
+    Objective,
+    Params,
+    PyTree,
+    Rule,
+    State,
+    trees,
+)
 from jaxlearn.objectives import cross_entropy, infopro_loss
 from jaxlearn.objectives.reconstruction import Image
 from jaxlearn.rules.local_learning import Auxiliary, layer_by_layer
@@ -36,6 +52,7 @@ def infopro(
     classify: Ends = (0.05, 0.5),
     task: Objective = cross_entropy,
     objective: Objective = cross_entropy,
+    loop: bool = False,
 ) -> Rule:
     """L isolated modules: `L_i = lambda1_i BCE(decoder(h_i), image) + lambda2_i task(features)`.
 
@@ -53,14 +70,46 @@ def infopro(
         classify: lambda 2 at both ends.
         task: `cross_entropy` (InfoPro-softmax) or `supervised_contrastive()` (InfoPro-contrast).
         objective: the last module's loss.
+        loop: compute equal neighbours in one compiled loop, see `local_learning`. Loss weights do
+            not make layers unequal: they are frozen state of the heads.
     """
     hidden = len(layers) - 1
     ratios = [i / max(hidden - 1, 1) for i in range(hidden)]
-    losses = [
-        infopro_loss(between(reconstruct, r), between(classify, r), image, task=task)
-        for r in ratios
-    ]
-    return layer_by_layer(layers, classifier, [Auxiliary(head, loss) for loss in losses], objective)
+    weights = [(between(reconstruct, ratio), between(classify, ratio)) for ratio in ratios]
+    local = weighted_loss(image, task)
+    heads = [Auxiliary(weighted, local) for weighted in weighted_heads(head, weights)]
+    return layer_by_layer(layers, classifier, heads, objective, loop=loop)
+
+
+def weighted_heads(head: Model, weights: Sequence[tuple[float, float]]) -> list[Model]:
+    """The head once for every pair of loss weights, which its outputs carry as `"weights"`.
+
+    All compute the same; the weights are frozen state, `[2]`, drawn by no one and changed by no
+    step. So modules whose losses differ in weights alone can share one compiled loop.
+    """
+
+    def init(pair: tuple[float, float], key: Key, h: PyTree) -> tuple[Params, State]:
+        params, state = head.init(key, h)
+        own = {FROZEN: {"weights": jnp.array(pair)}}
+        return params, trees.joined({"head": state, "loss": own})
+
+    def apply(params: Params, state: State, h: PyTree, *, train: bool = False, key=None):
+        own = trees.part(state, "loss")
+        out, new = head.apply(params, trees.part(state, "head"), h, train=train, key=key)
+        out = out | {"weights": own[FROZEN]["weights"]}
+        return out, trees.joined({"head": new, "loss": own})
+
+    return [Model(partial(init, pair), apply) for pair in weights]
+
+
+def weighted_loss(image: Image, task: Objective) -> Objective:
+    """`infopro_loss` with the weights that come with the outputs of `weighted_heads`."""
+
+    def objective(outputs: PyTree, batch: Batch) -> tuple[jax.Array, Metrics]:
+        reconstruct, classify = outputs["weights"]
+        return infopro_loss(reconstruct, classify, image, task=task)(outputs, batch)
+
+    return objective
 
 
 def examples() -> dict[str, Rule]:

@@ -68,8 +68,9 @@ def local_learning(
         inputs: what of the batch enters the first module.
         combine: `(local outputs, batch) -> prediction`. By default the prediction is the last
             module's output and no other head is evaluated.
-        loop: compute neighbouring modules that are equal (the same `Model` objects, shapes alike)
-            in one compiled loop. Compiling then takes time by the number of different modules, and
+        loop: compute neighbouring modules that are equal (the same `apply` and objective, shapes
+            alike; `init` may differ, so that frozen state can hold constants of a module's own) in
+            one compiled loop. Compiling then takes time by the number of different modules, and
             the order of computation is a matter of course to every compiler. The values are the
             same. On CPU convolutions inside loops are slow.
         recompute: a step size. Where it is not 0, the next module receives what the module would
@@ -230,11 +231,16 @@ def _repeats(modules: Sequence[LocalModule], whole, start: int, h) -> int:
     if y != _shapes(h):
         return 1
     end = start + 1
-    while end < len(modules) and modules[end] == module:
+    while end < len(modules) and _computation(modules[end]) == _computation(module):
         if _shapes(variables(whole[0], whole[1], end)) != _shapes((own, states)):
             break
         end += 1
     return end - start
+
+
+def _computation(module: LocalModule) -> tuple:
+    head = None if module.head is None else module.head.apply
+    return module.block.apply, head, module.objective
 
 
 def _shapes(tree: PyTree) -> PyTree:

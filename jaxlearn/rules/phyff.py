@@ -7,6 +7,7 @@ was measured for the right and for a wrong label in the input.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -87,6 +88,8 @@ def phyff(
     layers: Sequence[PhysicalLayer],
     embedding: LabelEmbedding,
     criterion: Criterion | None = None,
+    *,
+    loop: bool = False,
 ) -> Rule:
     """One signal per layer: the gradient of its own loss by its own affine map.
 
@@ -101,6 +104,7 @@ def phyff(
         layers: the physical layers.
         embedding: writes labels into inputs.
         criterion: `cosine()` by default, or `sum_of_squares()`.
+        loop: compute equal neighbours in one compiled loop, see `local_learning`.
 
     Example:
         >>> from jaxlearn.data.negative_data import overwrite_label
@@ -113,11 +117,8 @@ def phyff(
         (32, 3)
     """
     criterion = cosine() if criterion is None else criterion
-    modules = [
-        LocalModule(as_model(layer), pair_objective(criterion.loss), criterion.head)
-        for layer in _closed(layers, criterion)
-    ]
-    return with_labels(lambda **inputs: local_learning(modules, **inputs), embedding).rule
+    modules = _modules(_closed(layers, criterion), criterion)
+    return with_labels(partial(local_learning, modules, loop=loop), embedding).rule
 
 
 class Trainer(NamedTuple):
@@ -163,8 +164,7 @@ def phyff_trainer(
         raise ValueError(f"inner_steps={inner_steps}; it has to be 1 or more")
     criterion = cosine() if criterion is None else criterion
     closed, objective = _closed(layers, criterion), pair_objective(criterion.loss)
-    modules = [LocalModule(as_model(layer), objective, criterion.head) for layer in closed]
-    labelled = with_labels(lambda **inputs: local_learning(modules, **inputs), embedding)
+    labelled = with_labels(partial(local_learning, _modules(closed, criterion)), embedding)
     extended = optax.with_extra_args_support(tx)
 
     def start(key: Key, batch: Batch) -> TrainState:
@@ -212,10 +212,16 @@ def _closed(layers: Sequence[PhysicalLayer], criterion: Criterion) -> list[Physi
     """The layers with their physics shut off from derivatives and normalised where needed."""
     if not layers:
         raise ValueError("phyff needs at least one layer, found none")
-    closed = [layer._replace(measure=black_box(layer.measure)) for layer in layers]
-    if not criterion.unit_inputs:
-        return closed
-    return closed[:1] + [normalised_input(layer, row_norm) for layer in closed[1:]]
+    # each layer once, so that equal layers stay equal (see `loop`)
+    shut = cache(lambda layer: layer._replace(measure=black_box(layer.measure)))
+    behind = cache(lambda layer: normalised_input(layer, row_norm))
+    closed = [*map(shut, layers)]
+    return closed if not criterion.unit_inputs else [closed[0], *map(behind, closed[1:])]
+
+
+def _modules(closed: Sequence[PhysicalLayer], criterion: Criterion) -> list[LocalModule]:
+    model, objective = cache(as_model), pair_objective(criterion.loss)
+    return [LocalModule(model(layer), objective, criterion.head) for layer in closed]
 
 
 def examples() -> dict[str, Rule]:

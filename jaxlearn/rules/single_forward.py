@@ -6,6 +6,7 @@ network with the data, and what a layer makes of it is the prototype of the clas
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +68,11 @@ def virtual_examples(classes: int, *, seed: int = 0) -> Prototypes:
 
 
 def single_forward(
-    blocks: Sequence[Model], prototypes: Prototypes, *, temperature: float = 1.0
+    blocks: Sequence[Model],
+    prototypes: Prototypes,
+    *,
+    temperature: float = 1.0,
+    loop: bool = False,
 ) -> Rule:
     """Train every block to tell the classes apart by its own prototypes, without negatives.
 
@@ -84,6 +89,7 @@ def single_forward(
         prototypes: `virtual_nodes()` for graphs, `virtual_examples(K)` for plain data.
         temperature: of the local losses; predictions are made at 1, where the authors' code, whose
             published runs all have temperature 1, divides them too.
+        loop: compute equal neighbours in one compiled loop, see `local_learning`.
 
     Raises:
         ValueError: when the temperature is not positive.
@@ -100,8 +106,9 @@ def single_forward(
     def combine(layers: list[PyTree], batch: Batch) -> jax.Array:
         return jnp.sum(jnp.stack([task.vote(x, batch) for x in layers]), 0)
 
-    modules = [LocalModule(normalised(block, prototypes.norm), task.objective) for block in blocks]
-    return local_learning(modules, inputs=prototypes.enter, combine=combine)
+    behind = cache(lambda block: normalised(block, prototypes.norm))  # equal blocks stay equal
+    modules = [LocalModule(behind(block), task.objective) for block in blocks]
+    return local_learning(modules, inputs=prototypes.enter, combine=combine, loop=loop)
 
 
 def prototype_task(prototypes: Prototypes, temperature: float = 1.0) -> LayerTask:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -52,6 +53,17 @@ def test_rules_said_to_be_isolated_compile_one_body_for_all_equal_layers(name):
         return count(traced(*given, BATCH).jaxpr, "dot_general")
 
     assert lines(6) == lines(12)
+
+
+@pytest.mark.parametrize("name", [*local_learning.ISOLATED, "forward-forward, unsupervised"])
+def test_layers_in_a_loop_learn_the_same(name):
+    key = jax.random.key(0)
+    x = jax.random.uniform(key, (8, 8, 8, 1))
+    batch = {"inputs": x, "labels": jnp.arange(8) % 10, "index": jnp.arange(8)}
+    plain, looped = (rule_of(name, 4, 6, pixels=64, loop=loop) for loop in (False, True))
+    params, state = plain.init(key, batch)
+    expected, found = (jax.jit(r.signal)(params, state, batch, key) for r in (plain, looped))
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_recomputation_counts_as_operations():
