@@ -66,6 +66,9 @@ def llama_sizes(folder: Path) -> LlamaSizes:
             "rope type": (scaling.get("rope_type", scaling.get("type", "default")), "default"),
             "head_dim": (told.get("head_dim") or width // heads, width // heads),
         }
+    for name, size in sizes._asdict().items():
+        if not size > 0 or size == float("inf"):
+            raise CorruptData(f"{file}: {name} is {size}; expected a number above 0")
     for name, (found, expected) in wanted.items():
         if found != expected:
             raise CorruptData(f"{file}: {name} is {found!r}; llama_blocks has {expected!r} only")

@@ -1,6 +1,7 @@
 """Every parser against mutated bytes: it reads them or raises `CorruptData`, nothing else."""
 
 import gzip
+import json
 import pickle
 import resource
 import tempfile
@@ -23,6 +24,7 @@ from jaxlearn.data.event_files import read_aedat2, read_aedat3, read_atis
 from jaxlearn.data.graphs import read_graph
 from jaxlearn.data.idx import read_idx
 from jaxlearn.data.llama2c import read_llama2c, read_pieces
+from jaxlearn.data.llama_folder import CONFIG, llama_sizes
 from jaxlearn.data.npz import parse_npy
 from jaxlearn.data.plain_text import token_file
 from jaxlearn.data.planetoid import read_linqs
@@ -33,7 +35,7 @@ from jaxlearn.data.text import read_text
 from jaxlearn.data.torch_file import read_torch
 from jaxlearn.data.wordpiece import read_vocabulary
 from jaxlearn.data.xlsx import read_xlsx
-from tests.data import test_babi, test_cifar100, test_torch_file
+from tests.data import test_babi, test_cifar100, test_llama_folder, test_torch_file
 from tests.data.test_archive import tar
 from tests.data.test_cifar10 import jpeg, records, shard
 from tests.data.test_event_cameras import aedat2, atis, packet, some_events
@@ -66,6 +68,12 @@ def table(path):
         return uci.uci_classification("ecoli")
 
 
+def config(path):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / CONFIG).write_bytes(path.read_bytes())
+        return llama_sizes(Path(folder))
+
+
 PARSERS = {
     "idx": (IMAGES, read_idx),
     "idx gz": (gzip.compress(IMAGES), read_idx),
@@ -95,6 +103,7 @@ PARSERS = {
     "stories": (test_babi.TEXT.encode(), lambda path: babi.parse(read_text(path))),
     "text gz": (gzip.compress("naïve".encode()), read_text),
     "vocabulary": (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", read_vocabulary),
+    "llama config": (json.dumps(test_llama_folder.TOLD).encode(), config),
     "tokens": (npy(np.arange(24)), lambda path: token_file(str(path))),
 }
 

@@ -57,6 +57,8 @@ def test_sizes_come_from_the_config(tmp_path):
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"head_dim": 8}, "head_dim is 8; llama_blocks has 4 only"),
         ({"hidden_size": "wide"}, "is damaged"),
+        ({"num_hidden_layers": 0}, "layers is 0"),
+        ({"rms_norm_eps": float("nan")}, "epsilon is nan"),
     ],
 )
 def test_what_our_blocks_have_not_is_refused(tmp_path, changed, said):
