@@ -178,7 +178,8 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
             steps=config.epochs,
             evaluate_every=config.validate_every,
             patience=config.patience,
-            workdir=run.folder(seed) / f"depth-{depth}",
+            # several processes all train the same alone: a graph fits one device
+            workdir=run.folder(seed) / f"depth-{depth}" if jax.process_count() == 1 else None,
             config={**dataclasses.asdict(config), "seed": seed},
             progress=run.progress,
         )
