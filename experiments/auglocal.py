@@ -260,7 +260,7 @@ def infopro_of(config: Config, layers: list[Any], end: Any) -> Any:
     deep: dict[str, Any] = (
         {"reconstruct": (5.0, 0.5), "classify": (0.0, 1.0)} if len(layers) > 16 else {}
     )
-    return infopro(layers, end, head, restored(MEAN, STD), **deep)
+    return infopro(layers, end, head, restored(MEAN, STD), loop=config.loop, **deep)
 
 
 def over_images(rule: Any, config: Config) -> Any:
