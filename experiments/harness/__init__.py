@@ -48,12 +48,15 @@ neither replaces the other); the last three keys of a row are there where a peer
 ratios are ours / theirs; `peer` is the fastest of `peers`. A row "NAME, SETTING" has its ratio to
 "backprop, SETTING" if there is such a row. `flops` is what the traced step asks for, loops as often
 as they run and what is recomputed again. The row "backprop in fit" is the same step inside the
-training loop, input included: what its ratio exceeds 1 by is the loop's overhead.
+training loop, input included: what its ratio exceeds 1 by is the loop's overhead. `peak_bytes` is
+the most that a step of a peer allocates above what it began with, `memory_ratio` our `temp_bytes`
+by that; neither is there where it cannot be known.
 
     {"slug", "rows": [{"name", "step_ms", "quartiles_ms": [q1, q3], "temp_bytes", "flops",
                        "ratio_to_backprop", "peer", "ratio_to_peer",
                        "peers": [{"peer", "step_ms", "ratio",
-                                  "ratio_quartiles": [q1, q3]}]}],
+                                  "ratio_quartiles": [q1, q3],
+                                  "peak_bytes", "memory_ratio"}]}],
      "scaling": [{"name", "devices", "step_ms", "quartiles_ms", "ratio_to_one"}],  with --scaling
      "environment": {…}}
 

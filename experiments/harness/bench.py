@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import environment, flops, loop, store, timing
+from experiments.harness import allocations, environment, flops, loop, store, timing
 from experiments.harness.experiment import Bench, Program
 
 TURNS = 20
@@ -48,27 +48,42 @@ def measure(
             **costs[name],
             "ratio_to_backprop": timing.ratio(times[name], times[bench.measure_of(name)]),
         }
-        rows.append(row | _beside(name, [peer.package for peer in peers[name]], times))
+        peaks = {
+            peer.package: allocations.peak_bytes(runners[f"{name} in {peer.package}"])
+            for peer in peers[name]
+        }
+        rows.append(row | _beside(name, peaks, costs[name]["temp_bytes"], times))
     if loop.worth(bench.programs["backprop"], times["backprop"]):
         say("timing the training loop")
         rows.append(loop.row(bench.programs["backprop"], runners["backprop"], costs["backprop"]))
     return {"slug": slug, "rows": rows, "environment": environment.describe()}
 
 
-def _beside(row: str, packages: list[str], times: Mapping[str, list[float]]) -> dict[str, Any]:
+def _beside(
+    row: str,
+    peaks: Mapping[str, int | None],
+    temporaries: int,
+    times: Mapping[str, list[float]],
+) -> dict[str, Any]:
     """The peers of a row, the fastest first, which is also the one named alone."""
     found: list[dict[str, Any]] = [
         {
             "peer": f"{package} {_version(package)}".strip(),
             "step_ms": timing.spread(times[f"{row} in {package}"])["step_ms"],
             **timing.ratios(times[row], times[f"{row} in {package}"]),
+            **memory(temporaries, peak),
         }
-        for package in packages
+        for package, peak in peaks.items()
     ]
     found.sort(key=lambda peer: -peer["ratio"])
     if not found:
         return {}
     return {"peer": found[0]["peer"], "ratio_to_peer": found[0]["ratio"], "peers": found}
+
+
+def memory(temporaries: int, peak: int | None) -> dict[str, Any]:
+    """A peer's peak beside our temporaries; nothing where it is not known."""
+    return {"peak_bytes": peak, "memory_ratio": temporaries / peak} if peak else {}
 
 
 def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:

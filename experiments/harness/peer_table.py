@@ -4,7 +4,17 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-HEADER = ["experiment", "step", "on", "ours, ms", "beside", "its, ms", "ratio", "quartiles"]
+HEADER = [
+    "experiment",
+    "step",
+    "on",
+    "ours, ms",
+    "beside",
+    "its, ms",
+    "ratio",
+    "quartiles",
+    "memory",
+]
 
 
 class Beside(NamedTuple):
@@ -39,20 +49,24 @@ def _of(made: Mapping[str, Any]) -> Iterator[Beside]:
 
 
 def means(found: Sequence[Beside]) -> list[str]:
-    """A line for each platform: the geometric mean, and how many ratios are above 1."""
+    """A line for each platform, time and memory: geometric mean, and how many are above 1."""
     ratios: dict[str, list[float]] = {}
     for one in found:
-        if one.fastest:
-            ratios.setdefault(one.platform, []).append(one.peer["ratio"])
+        for name, what in (("ratio", ""), ("memory_ratio", ", memory")):
+            if one.fastest and name in one.peer:
+                ratios.setdefault(f"{one.platform}{what}", []).append(one.peer[name])
     return [
-        f"{platform}: geometric mean {statistics.geometric_mean(own):.2f} over {len(own)} steps, "
+        f"{what}: geometric mean {statistics.geometric_mean(own):.2f} over {len(own)} steps, "
         f"{sum(ratio > 1 for ratio in own)} above 1, the largest {max(own):.2f}"
-        for platform, own in ratios.items()
+        for what, own in ratios.items()
     ]
 
 
 def grid(found: Sequence[Beside]) -> list[list[str]]:
-    """Header and rows; a ratio is the median over turns of our time by the peer's."""
+    """Header and rows; a ratio is the median over turns of our time by the peer's.
+
+    `memory` is our temporaries by the most that a step of the peer allocates.
+    """
     return [HEADER, *map(_row, found)]
 
 
@@ -67,4 +81,5 @@ def _row(one: Beside) -> list[str]:
         f"{one.peer['step_ms']:.4g}",
         f"{one.peer['ratio']:.3g}",
         "" if low is None else f"{low:.3g} to {high:.3g}",
+        f"{one.peer['memory_ratio']:.3g}" if "memory_ratio" in one.peer else "",
     ]

@@ -88,7 +88,8 @@ _PODS = (
 )
 _PEERS = (
     "Training steps of ours beside the same step in another library, on the same device, taking "
-    "turns. A ratio is our time by the other's; means are over the fastest peer of each step."
+    "turns. A ratio is our time by the other's, `memory` our temporaries by the most that the "
+    "other allocates in a step; means are over the fastest peer of each step."
 )
 
 

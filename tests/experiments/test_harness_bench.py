@@ -1,3 +1,4 @@
+import sys
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.harness import Bench, Peer, Program, bench, loop, timing
+from experiments.harness import Bench, Peer, Program, allocations, bench, loop, timing
 from experiments.peers import torch as peer_torch
 from jaxlearn.core import TrainState
 
@@ -183,7 +184,10 @@ def test_of_several_peers_the_fastest_is_named_alone(monkeypatch, sleep):
 
     ours = {"backprop": program(), "same": program(5)}
     made = Bench(ours, {"same": [peer("numpy", 0.5), peer("jax", 0.25), peer("not_installed", 0)]})
-    monkeypatch.setattr(bench, "compiled", lambda program: (lambda: sleep(1.0), {}))
+    costs = {"temp_bytes": 60}
+    monkeypatch.setattr(bench, "compiled", lambda program: (lambda: sleep(1.0), costs))
+    peaks = iter([None, 20])
+    monkeypatch.setattr(allocations, "peak_bytes", lambda step: next(peaks))
     monkeypatch.setattr(loop, "worth", lambda program, seconds: False)
     alone, row = bench.measure("several", made, turns=5)["rows"]
     assert "peers" not in alone
@@ -191,3 +195,14 @@ def test_of_several_peers_the_fastest_is_named_alone(monkeypatch, sleep):
     assert [entry["ratio"] for entry in row["peers"]] == pytest.approx([4, 2])
     assert row["ratio_to_peer"] == pytest.approx(4)
     assert row["peer"].startswith("jax ")
+    assert [entry.get("memory_ratio") for entry in row["peers"]] == [3, None]
+
+
+def test_peak_is_the_highest_level_between_allocations_and_releases(monkeypatch):
+    def event(time, size, name="[memory]"):
+        return SimpleNamespace(name=lambda: name, start_ns=lambda: time, nbytes=lambda: size)
+
+    events = [event(3, -4), event(1, 4), event(2, 6), event(4, 1), event(2, 99, "aten::mm")]
+    assert allocations.highest(events) == 10
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert allocations.peak_bytes(lambda: None) is None

@@ -107,7 +107,10 @@ def test_peers_stand_in_one_table_with_their_geometric_mean(harness):
         peers = [{"peer": f"p{r} 1.0", "step_ms": 1 / r, "ratio": r} | more for r in ratios]
         return {"name": name, "step_ms": 1.0, "peers": peers}
 
-    rows = [row("first", 0.5, 0.125), row("second", 2.0, ratio_quartiles=[1.5, 2.5])]
+    rows = [
+        row("first", 0.5, 0.125),
+        row("second", 2.0, ratio_quartiles=[1.5, 2.5], memory_ratio=3),
+    ]
     here = {"slug": "tiny-quadratic", "rows": [*rows, {"name": "alone", "step_ms": 3.0}]}
     there = {"slug": "tiny-quadratic", "rows": [row("third", 0.25)]}
     device = {"platform": "gpu", "devices": "1 × G"}
@@ -121,16 +124,17 @@ def test_peers_stand_in_one_table_with_their_geometric_mean(harness):
         ("second", True),
     ]
     assert peer_table.means(beside) == [
-        "CPU: geometric mean 1.00 over 2 steps, 1 above 1, the largest 2.00"
+        "CPU: geometric mean 1.00 over 2 steps, 1 above 1, the largest 2.00",
+        "CPU, memory: geometric mean 3.00 over 1 steps, 1 above 1, the largest 3.00",
     ]
     text = "\n".join(" | ".join(line) for line in peer_table.grid(beside))
-    assert "tiny-quadratic | second | CPU | 1 | p2.0 1.0 | 0.5 | 2 | 1.5 to 2.5" in text
+    assert "tiny-quadratic | second | CPU | 1 | p2.0 1.0 | 0.5 | 2 | 1.5 to 2.5 | 3" in text
     assert harness("report")[0] == 0
     for file in ("index.html", "RESULTS.md"):
         written = (harness.results / file).read_text()
         assert "CPU: geometric mean 1.00 over 2 steps" in written
         assert "GPU: geometric mean 0.25 over 1 steps, 0 above 1, the largest 0.25" in written
-    assert "| tiny-quadratic | third | G | 1 | p0.25 1.0 | 4 | 0.25 |  |" in written
+    assert "| tiny-quadratic | third | G | 1 | p0.25 1.0 | 4 | 0.25 |  |  |" in written
 
 
 def test_a_reader_of_the_repository_finds_every_table_and_claim(harness):
