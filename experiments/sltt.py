@@ -400,7 +400,8 @@ def program(config: Config) -> Program:
 def bench() -> Bench:
     """The step of every row of the small preset, the first being BPTT; two beside PyTorch.
 
-    At `LONG` steps of time both are beside libraries of spiking networks as well.
+    At `LONG` steps of time they are beside libraries of spiking networks as well, and so is
+    checkpointed BPTT, beside BPTT as these have it.
     """
     from experiments.peers import spiking
 
@@ -410,7 +411,8 @@ def bench() -> Bench:
         {"BPTT": "backprop"}.get(row.name, row.name): row.config for row in compared(config, {})
     }
     taught = ("backprop", "SLTT")
-    configs |= {f"{name}, T={LONG}": replace(configs[name], T=LONG) for name in taught}
+    long = {f"{name}, T={LONG}": name for name in ("backprop", "BPTT checkpointed", "SLTT")}
+    configs |= {name: replace(configs[of], T=LONG) for name, of in long.items()}
     programs = {name: program_over(own, example) for name, own in configs.items()}
     shared = {
         "images": normalised(config, example)["inputs"],
@@ -425,9 +427,7 @@ def bench() -> Bench:
         return Peer(package, partial(spiking.start, programs[name], **shared, **own))
 
     peers = {name: [peer(name, "torch")] for name in taught}
-    peers |= {
-        f"{n}, T={LONG}": [peer(f"{n}, T={LONG}", p) for p in spiking.NEURONS] for n in taught
-    }
+    peers |= {name: [peer(name, package) for package in spiking.NEURONS] for name in long}
     return Bench(programs, peers)
 
 
