@@ -24,7 +24,7 @@ def rows(config: Any) -> list[Row]:
     table = [_row(name, own, method) for name, own in networks.items() for method in METHODS]
     signs = ("sign-symmetry", "sDFA")
     table += [_row(name, networks[name], m) for name in ("MLP-1", "CNN") for m in signs]
-    at_the_end = replace(networks["RNN"], targets="last", rate=0.2)
+    at_the_end = replace(networks["RNN"], targets="last")
     table.append(_row("RNN, last target", at_the_end, "tpSGD-l2"))
     table.append(_row("CNN, per channel", replace(networks["CNN"], per_channel=True), "tpSGD-l2"))
     table += [_row("MLP-2", networks["MLP-2"], f"tpSGD-l2-{mode}") for mode in MODES]
