@@ -70,14 +70,17 @@ def infopro(
         classify: lambda 2 at both ends.
         task: `cross_entropy` (InfoPro-softmax) or `supervised_contrastive()` (InfoPro-contrast).
         objective: the last module's loss.
-        loop: compute equal neighbours in one compiled loop, see `local_learning`. Loss weights do
-            not make layers unequal: they are frozen state of the heads.
+        loop: compute equal neighbours in one compiled loop, see `local_learning`. Loss weights,
+            which would make layers unequal, are frozen state of the heads then.
     """
     hidden = len(layers) - 1
     ratios = [i / max(hidden - 1, 1) for i in range(hidden)]
     weights = [(between(reconstruct, ratio), between(classify, ratio)) for ratio in ratios]
-    local = weighted_loss(image, task)
-    heads = [Auxiliary(weighted, local) for weighted in weighted_heads(head, weights)]
+    if loop:
+        local = weighted_loss(image, task)
+        heads = [Auxiliary(weighted, local) for weighted in weighted_heads(head, weights)]
+    else:  # a TPU's compiler finds leaner programs where the weights are constants
+        heads = [Auxiliary(head, infopro_loss(*pair, image, task=task)) for pair in weights]
     return layer_by_layer(layers, classifier, heads, objective, loop=loop)
 
 
