@@ -8,12 +8,10 @@ import jax.numpy as jnp
 from flax import linen
 from jax import lax
 
+from jaxlearn.models.layers.shifted import in_pieces, together
+
 KAIMING = linen.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Kaiming normal over fan-out: standard deviation `sqrt(2 / (height * width * channels out))`."""
-SHIFTED = 1 << 18
-"""Numbers of shifted images at a time on CPU: a megabyte, which stays in a cache."""
-ROWS = 256
-"""Rows a product has at least: the kernel's gradient is read and written once per product."""
 Shape = tuple[int, ...]
 
 
@@ -72,22 +70,15 @@ def _native(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _as_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    # the shifted images are made again in the backward pass: what is kept is x, as everywhere
-    product = jax.checkpoint(partial(_as_product, kernel=kernel, stride=stride))
-    size, together = x.shape[0], images_together(x.shape, kernel.shape, stride)
-    if together == size:
-        return product(x)
-    y = lax.map(product, x.reshape(size // together, together, *x.shape[1:]))
-    return y.reshape(size, *y.shape[2:])
+    product = partial(_as_product, kernel=kernel, stride=stride)
+    return in_pieces(product, x, images_together(x.shape, kernel.shape, stride))
 
 
 def images_together(x: Shape, kernel: Shape, stride: int) -> int:
     """How many images one product takes on CPU, a divisor of their number."""
     size, height, width, _ = x
     rows = -(-height // stride) * -(-width // stride)
-    row = math.prod(kernel[:-1])
-    most = max(1, max(ROWS, SHIFTED // row) // max(rows, 1))
-    return next((n for n in range(min(most, size), 0, -1) if size % n == 0), size)
+    return together(size, rows, math.prod(kernel[:-1]))
 
 
 def _as_product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

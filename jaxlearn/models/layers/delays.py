@@ -4,6 +4,7 @@ Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning Delays in Spiking Neural
 Dilated Convolutions with Learnable Spacings", ICLR 2024, arXiv 2306.17670.
 """
 
+from functools import partial
 from typing import Literal, get_args
 
 import jax
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen
 from jax import lax
+
+from jaxlearn.models.layers.shifted import in_pieces, together
 
 Bump = Literal["gauss", "triangle", "v1"]
 """The shape of a synapse in training: `bumps`, `triangles` or `between`."""
@@ -82,9 +85,9 @@ def _taps(position: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
 def delayed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`y[t] = sum over taps n of kernel[n] x[t - (length - 1 - n)]`, nothing from the future.
 
-    On CPU it is one product of the shifted sequences side by side, made again in the backward pass:
-    gradients of long temporal convolutions are several times slower there. Other platforms use
-    their convolution.
+    On CPU it is a product of the shifted sequences side by side, a few sequences at a time, as in
+    `layers.conv`: gradients of long temporal convolutions are several times slower there. Other
+    platforms use their convolution.
 
     Args:
         x: `[batch, T, inputs]`; zero before it begins and after it ends.
@@ -93,7 +96,7 @@ def delayed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
         `[batch, T + (length - 1) // 2, outputs]`: what is late still arrives.
     """
-    return lax.platform_dependent(x, kernel, cpu=jax.checkpoint(_as_product), default=_native)
+    return lax.platform_dependent(x, kernel, cpu=_as_products, default=_native)
 
 
 def _edges(length: int) -> tuple[int, int]:
@@ -104,6 +107,11 @@ def _native(x: jax.Array, kernel: jax.Array) -> jax.Array:
     numbers = ("NWC", "WIO", "NWC")
     edges = [_edges(len(kernel))]
     return lax.conv_general_dilated(x, kernel, (1,), edges, dimension_numbers=numbers)
+
+
+def _as_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    frames, row = x.shape[1] + (len(kernel) - 1) // 2, len(kernel) * x.shape[2]
+    return in_pieces(partial(_as_product, kernel=kernel), x, together(len(x), frames, row))
 
 
 def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from jaxlearn.models.layers.delays import (
     one_hot,
     triangles,
 )
+from jaxlearn.models.layers.shifted import together
 from jaxlearn.transforms.box import box
 from jaxlearn.transforms.schedules import shrinking_sigma
 
@@ -187,12 +188,21 @@ def test_bad_input_is_named(layer, shape, message):
         box(1.0, 0.0)
 
 
-def test_the_product_is_the_convolution():
-    x, kernel = jax.random.normal(KEY, (2, 11, 3)), jax.random.normal(jax.random.key(1), (7, 3, 4))
+@pytest.mark.parametrize(
+    ("shape", "taps", "at_once", "rtol"), [((2, 11, 3), 7, 2, 0), ((6, 90, 64), 25, 2, 1e-5)]
+)
+def test_the_product_is_the_convolution(shape, taps, at_once, rtol):
+    """All sequences at a time, or a few, whose gradients of kernels are sums of 612 terms."""
+    early, late = taps - 1, (taps - 1) // 2
+    assert together(shape[0], shape[1] + late, taps * shape[2]) == at_once
+    x = jax.random.normal(KEY, shape)
+    kernel = jax.random.normal(jax.random.key(1), (taps, shape[2], 4)) / taps
     numbers = ("NWC", "WIO", "NWC")
 
     def native(x, kernel):
-        return jax.lax.conv_general_dilated(x, kernel, (1,), [(6, 3)], dimension_numbers=numbers)
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,), [(early, late)], dimension_numbers=numbers
+        )
 
     np.testing.assert_allclose(delayed(x, kernel), native(x, kernel), atol=1e-5)
     slopes = [
@@ -200,7 +210,7 @@ def test_the_product_is_the_convolution():
         for run in (delayed, native)
     ]
     for a, b in zip(*slopes, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-5)
 
 
 def shares_in_numpy(kind, position, sigma, length):
