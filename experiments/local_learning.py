@@ -1,9 +1,10 @@
 """Local and forward-only rules beside backprop: one network, one data set, equal epochs.
 
-Expected (`small`, seeds 0 to 2): backprop 94.6 %, PredSim 94.8, greedy with MAN 94.4, DGL 94.1,
-AugLocal 94.0, greedy 92.0, tpSGD 85.9, DRTP 11.5; three of five claims fail. With 110 layers a TPU
-step takes 397 MB under backprop, 194 checkpointed, 12 greedy, 20 DGL, 17 AugLocal, 66 with MAN, 152
-with PredSim. Over an hour on one core, most of it compiling deep networks for a TPU.
+Expected (`small`, seeds 0 to 2): backprop 94.7 %, PredSim 94.8, greedy with MAN 94.2, InfoPro with
+contrast 94.1, AugLocal 94.1, DGL 94.0, greedy 92.0, tpSGD 85.8, DRTP 9.9; three of five claims
+fail. With 110 layers a TPU step takes 397 MB under backprop, 194 checkpointed, 12 greedy, 20 DGL,
+17 AugLocal, 31 InfoPro, 57 with contrast, 66 with MAN, 152 PredSim. Over an hour on one core, most
+of it compiling deep networks for a TPU.
 
     python -m experiments table local-learning --preset small
     python -m experiments run local-learning --row greedy --config.depths 8  # one row, not so deep
