@@ -23,9 +23,9 @@ clip; `parameters` their number in thousands.
 
     python -m experiments table snn-delays --preset variants
 
-Expected (`variants`, seeds 0 to 2): learned delays 64.8 %, fixed random ones 56.1, none 46.2; other
-bumps 65.0 and 67.0, no membrane 63.7, filtered spikes 37.2, a tenth of the synapses 20; all claims
-hold, at a spread of 6 to 10 points between seeds. 9 minutes of one core that had other work.
+Expected (`variants`, seeds 0 to 2): learned delays 64.8 %, fixed random ones 56.3, none 46.2; other
+bumps 66.3 and 67.0, no membrane 63.3, filtered spikes 36.4, a tenth of the synapses 20; all claims
+hold, at a spread of 6 to 11 points between seeds. 8 minutes of one core that had other work.
 
 `variants` has the options of the authors' script one at a time, in a smaller network (2 layers of
 24, clips of 0.4 s): other shapes of the bump, a learned leak, neurons without a membrane, spikes
