@@ -67,6 +67,8 @@ table: $(SETUP)  ## the small tables of the four methods (needs JAXLEARN_DATA)
 	for slug in auglocal sltt forwardgnn granet; do \
 	  $(BIN)/python -m experiments table $$slug --preset small --seeds 3 || [ $$? -eq 1 ] || exit $$?; done
 
+# one heap for all threads: with several a large step pays for new pages by chance
+bench: export MALLOC_ARENA_MAX = 1
 bench: $(SETUP)  ## step time and memory of every method beside backprop and installed peers, as a page
 	for slug in $$($(BIN)/python -m experiments list --json | \
 	    $(BIN)/python -c 'import json, sys; print(*(e["slug"] for e in json.load(sys.stdin)))'); do \
