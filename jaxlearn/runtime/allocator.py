@@ -14,9 +14,9 @@ def keep_memory() -> bool:
     cleared again: a spiking network's step with 62 MB of temporaries took 146 ms, and 94 with this,
     alone in its process. Beside other programs there was no gain: threads have heaps of their own,
     whose parts end at 64 MB and are returned when they are empty. One heap for all threads
-    (`MALLOC_ARENA_MAX=1` in the environment) took a fifth off a step with 188 MB, on another machine
-    two fifths, and made compiling a residual network two fifths longer, so that is left to you;
-    `make bench` has it.
+    (`MALLOC_ARENA_MAX=1` in the environment) took a fifth off a step with 188 MB, two fifths on
+    another machine, and made compiling a residual network two fifths longer, so that is left to
+    you; `make bench` has it.
     The process keeps the memory of its largest moment for good. It acts on the whole process, so
     programs call it and the library does not; the experiments' command line does.
 
