@@ -34,10 +34,10 @@ synapses from the beginning or by pruning, three layers, and bands as threshold 
 
     python -m experiments table snn-delays --preset sparse
 
-Expected (`sparse`, seeds 0 to 2): with all synapses learned delays 92.6 %, fixed ones 88.2, none
-81.8; with a tenth of them 48.8, 40.0 and 42.9. Both claims fail: with so few synapses fixed delays
-are below none, and learned ones gain less over none (5.9 points) than with all (10.8), though more
-over fixed ones (8.8 instead of 4.3). 15 minutes of one core that had other work.
+Expected (`sparse`, seeds 0 to 2): with all synapses learned delays 92.3 %, fixed ones 89.3, none
+83.2; with a tenth of them 49.8, 40.0 and 42.4. Both claims fail: with so few synapses fixed delays
+are below none, and learned ones gain less over none (7.3 points) than with all (9.1), though more
+over fixed ones (9.8 instead of 3.0). 12 minutes of one core that had other work.
 
 Deviations from the paper:
 1. `small` is another task, spoken digits as log-mel frames, at 2 layers of 64 neurons: the paper's
