@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.harness import discover
 from tests.devices import ROOT, environment
 
 LAUNCH = ROOT / "experiments" / "launch"
@@ -46,21 +45,6 @@ def test_a_table_of_two_processes_equals_that_of_one(tmp_path):
             # an example or two of 360 may fall to the other side of a boundary
             assert abs(cell["mean"] - theirs["metrics"][name]["mean"]) < 0.6, (mine["name"], name)
     assert (tmp_path / "logs" / "process-1.log").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("slug", discover.files())
-def test_every_experiment_runs_in_two_processes(slug, tmp_path):
-    """Every row comes to its end; one process trying to do alone what takes both would hang."""
-    words = ["table", slug, "--preset", "smoke", "--seeds", "1", "--json"]
-    done = local(2, *words, "--workdir", str(tmp_path / "runs"), logs=tmp_path / "logs")
-    assert done.returncode in (0, 1), done.stderr[-2000:]
-    made = discover.load(slug)
-    found = json.loads(done.stdout)
-    assert [row["name"] for row in found["rows"]] == [
-        row.name for row in made.rows(made.presets["smoke"])
-    ]
-    assert found["environment"]["devices"].startswith("2 ")
 
 
 def test_a_process_that_cannot_go_on_ends_all_with_its_reason(tmp_path):
