@@ -71,11 +71,18 @@ def compile_step(traced: Any) -> tuple[Any, str]:
     """Compile what was traced for TPU; return JAX's compiled object and the program it became.
 
     The compiler writes that program itself: what it has in it may be newer than what jaxlib reads.
+
+    Raises ValueError when it wrote none, as for a program out of a compilation cache.
     """
     with TemporaryDirectory() as folder:
         options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
         compiled = traced.lower(lowering_platforms=("tpu",)).compile(compiler_options=options)
         files = sorted(Path(folder).glob("*.after_optimizations.txt"))
+        if not files:
+            raise ValueError(
+                "the TPU's compiler wrote no program to count collectives in; run without a "
+                "compilation cache (JAX_COMPILATION_CACHE_DIR)"
+            )
         return compiled, "\n".join(file.read_text() for file in files)
 
 
@@ -136,4 +143,5 @@ def tpu_memory(step: Callable[..., Any], state: Any, batch: Mapping[str, Any]) -
     """
     mesh = mesh_of("v5e:1x1")
     traced = trace_step(Program(step, state, batch), mesh)
-    return int(figures(*compile_step(traced))["temp_bytes"])
+    compiled = traced.lower(lowering_platforms=("tpu",)).compile()
+    return int(compiled.memory_analysis().temp_size_in_bytes)

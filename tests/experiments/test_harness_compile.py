@@ -191,6 +191,13 @@ for layers in (2, 6):
     assert six - two > 2 * activation
 
 
+def test_a_program_that_was_not_written_is_not_taken_for_one_without_collectives():
+    lowered = SimpleNamespace(compile=lambda compiler_options: None)
+    traced = SimpleNamespace(lower=lambda lowering_platforms: lowered)
+    with pytest.raises(ValueError, match="wrote no program"):
+        tpu.compile_step(traced)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("libtpu") is None, reason="needs libtpu")
 @pytest.mark.parametrize("topology", ["v5e:2x2", "v5p:2x2x1"])
