@@ -38,6 +38,9 @@ from jaxlearn.transforms.granet import granet
 
 PILLARS = ("backprop", "auglocal", "single-forward", "sltt")
 CLASSES = 10
+EVENTS_APART = 5
+"""The fewest updates between two swaps. Adam's first update moves every grown weight by the
+learning rate, to the last bit or two; removal right after it would be by rounding."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def transform_of(config: Config) -> optax.GradientTransformation:
     adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
     if not config.sparse:
         return adam
-    interval = max(config.steps // 25, 1)
+    interval = max(config.steps // 25, EVENTS_APART)
     return granet(adam, final_density=config.density, total_steps=config.steps, interval=interval)
 
 

@@ -71,6 +71,9 @@ from jaxlearn.transforms.sparsity.prunable import matrices_and_filters
 CLASSES = 10
 TEACHERS = ("BPTT", "SLTT", "greedy", "AugLocal")
 LONG = 4
+EVENTS_APART = 5
+"""The fewest updates between two swaps: Adam's first update makes all grown weights equally large.
+"""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def transform_of(config: Config, steps: int) -> optax.GradientTransformation:
         adam,
         final_density=config.density,
         total_steps=steps,
-        interval=max(steps // 40, 1),
+        interval=max(steps // 40, EVENTS_APART),
         stop=steps // 2,
         prunable=of_the_network,
     )

@@ -52,15 +52,25 @@ def bar(
 def status(step: int, total: int, rate: float, row: dict[str, Any]) -> str:
     """Rate, time to go and the numbers of a row, in one line.
 
+    A rate of 0 is one that is not known yet, and is left out.
+
     Example:
         >>> status(50, 100, 10.0, {"step": 50, "loss": 0.25})
         '10.0 steps/s  0:05 left  loss 0.25'
+        >>> status(50, 50, 0.0, {"loss": 0.25})
+        'loss 0.25'
     """
-    left = f"{_clock((total - step) / rate)} left" if rate > 0 else "? left"
     numbers = (
         f"{name} {float(np.mean(value)):.4g}" for name, value in row.items() if name != "step"
     )
-    return "  ".join([f"{rate:.1f} steps/s", left, *numbers])
+    return "  ".join([*_time_to_go(total - step, rate), *numbers])
+
+
+def _time_to_go(steps: int, rate: float) -> list[str]:
+    if rate > 0:
+        pace = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
+        return [f"{pace} steps/s", f"{_clock(steps / rate)} left"]
+    return ["? left"] if steps else []
 
 
 def _plain(total: int, name: str, stream: TextIO, pace: Callable[[int], float]) -> Bar:

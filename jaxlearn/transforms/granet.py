@@ -62,7 +62,9 @@ def granet(
         final_density: share of the prunable weights that is left.
         total_steps: updates of the whole training, which the rate is annealed over.
         initial_density: density of the random mask to start with; below 1 it needs `key`.
-        interval: updates between events; the paper's CIFAR runs use 1000, ImageNet 4000.
+        interval: updates between events; the paper's CIFAR runs use 1000, ImageNet 4000. With Adam
+            it should be a few at least: its first update moves every grown weight by the learning
+            rate, so an event right after it chooses among equal magnitudes, by rounding.
         start: updates before the schedule begins.
         stop: the update by which the final density is reached, by default half of `total_steps`
             as in the released scripts (epoch 80 of 160).

@@ -42,8 +42,9 @@ def test_a_table_of_two_processes_equals_that_of_one(tmp_path):
     for mine, theirs in zip(one["rows"], two["rows"], strict=True):
         assert mine["name"] == theirs["name"]
         for name, cell in mine["metrics"].items():
-            # an example or two of 360 may fall to the other side of a boundary
-            assert abs(cell["mean"] - theirs["metrics"][name]["mean"]) < 0.6, (mine["name"], name)
+            # an example or two of 360 may fall to the other side of a boundary, no weight may
+            bound = 0.6 if name == "accuracy" else 1e-9
+            assert abs(cell["mean"] - theirs["metrics"][name]["mean"]) < bound, (mine["name"], name)
     assert (tmp_path / "logs" / "process-1.log").exists()
 
 

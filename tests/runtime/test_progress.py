@@ -53,3 +53,5 @@ def test_silence():
 def test_time_to_go():
     assert "2:46:40 left" in progress.status(0, 10_000, 1.0, {})
     assert "? left" in progress.status(0, 10, 0.0, {})
+    assert progress.status(0, 100, 0.02, {}).startswith("0.02 steps/s")
+    assert progress.status(10, 10, 0.0, {}) == ""
