@@ -25,10 +25,10 @@ that name nothing more is trained there.
 With `--json`, stdout carries one JSON value and nothing else. These shapes are a public interface;
 keys may be added, none removed. A number that is not finite is written as null.
 
-`table --json`, also `results/<slug>/<preset>.json`:
+`table --json`, also `results/<slug>/<preset>.json`; `values` has one for each seed:
 
     {"slug", "preset", "seeds": [0, 1, 2],
-     "rows": [{"name", "metrics": {M: {"mean", "std", "n"}}, "paper": {M: value}}],
+     "rows": [{"name", "metrics": {M: {"mean", "std", "n", "values"}}, "paper": {M: value}}],
      "claims": [{"id", "text", "holds", "measured", "explanation"}],
      "unjudged": [{"id", "text"}],           claims that this preset cannot show
      "title", "citation", "deviations": [..], "notes": [..],

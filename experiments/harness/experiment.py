@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.harness.rounding import number, with_spread
+
 SLOTS = (
     "model",
     "objective",
@@ -126,15 +128,15 @@ class Measured:
         """Return mean(row) - mean(other)."""
         return self.mean(row, metric) - self.mean(other, metric)
 
-    def show(self, row: str, metric: str, digits: int = 4) -> str:
-        """Return `row mean ± std (n)` with so many significant digits, for `Claim.measured`.
+    def show(self, row: str, metric: str) -> str:
+        """Return `row mean ± std`, without the spread for one seed, for `Claim.measured`.
 
         >>> Measured({"ours": {"accuracy": [90.0, 92.0]}}).show("ours", "accuracy")
-        'ours 91 ± 1.414 (2)'
+        'ours 91.0 ± 1.4'
         """
-        values = self.values(row, metric)
-        mean, std = statistics.fmean(values), spread(values)
-        return f"{row} {mean:.{digits}g} ± {std:.{digits}g} ({len(values)})"
+        mean, std = self.mean(row, metric), self.std(row, metric)
+        one = len(self.values(row, metric)) == 1
+        return f"{row} {number(mean) if one else with_spread(mean, std)}"
 
 
 def spread(values: Sequence[float]) -> float:

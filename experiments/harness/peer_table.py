@@ -4,16 +4,18 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from experiments.harness.rounding import number
+
 HEADER = [
     "experiment",
     "step",
     "on",
-    "ours, ms",
     "beside",
-    "its, ms",
     "ratio",
     "quartiles",
     "memory",
+    "ours, ms",
+    "its, ms",
 ]
 
 
@@ -41,7 +43,8 @@ def compared(benches: Sequence[Mapping[str, Mapping[str, Any]]]) -> list[Beside]
 def _of(made: Mapping[str, Any]) -> Iterator[Beside]:
     environment = made["environment"]
     platform = environment.get("platform", "cpu").upper()
-    device = "CPU" if platform == "CPU" else environment["devices"].removeprefix("1 × ")
+    device = environment.get("devices", "").removeprefix("1 × ").removeprefix("NVIDIA ")
+    device = "CPU" if platform == "CPU" else device
     where = (platform, device)
     for row in made["rows"]:
         for place, peer in enumerate(row.get("peers", [])):
@@ -76,10 +79,10 @@ def _row(one: Beside) -> list[str]:
         one.slug,
         one.step,
         one.device,
-        f"{one.ms:.4g}",
-        one.peer["peer"],
-        f"{one.peer['step_ms']:.4g}",
-        f"{one.peer['ratio']:.3g}",
-        "" if low is None else f"{low:.3g} to {high:.3g}",
-        f"{one.peer['memory_ratio']:.3g}" if "memory_ratio" in one.peer else "",
+        one.peer["peer"].partition("+")[0],
+        f"{one.peer['ratio']:.2f}",
+        "" if low is None else f"{low:.2f} to {high:.2f}",
+        f"{one.peer['memory_ratio']:.2f}" if "memory_ratio" in one.peer else "",
+        number(one.ms),
+        number(one.peer["step_ms"]),
     ]

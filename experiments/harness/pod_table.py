@@ -26,10 +26,15 @@ def compiled(folder: Path) -> list[dict[str, Any]]:
     return [store.read(file) for file in sorted(folder.glob("compile*.json"), key=_order)]
 
 
-def title(found: Mapping[str, Any]) -> str:
-    """Where a step was compiled for."""
-    shared = f", {found['model']} of them sharing a copy of the state" if "model" in found else ""
-    return f"compiled for {found['topology']} ({found['devices']} devices{shared}), per device"
+def slice_of(found: Mapping[str, Any]) -> str:
+    """Where a step was compiled for.
+
+    >>> slice_of({"topology": "v5e:16x16", "devices": 256, "model": 4})
+    'v5e:16x16, 4 to a copy of the state'
+    """
+    return found["topology"] + (
+        f", {found['model']} to a copy of the state" if "model" in found else ""
+    )
 
 
 def grid(folders: list[Path]) -> list[list[str]]:
@@ -38,13 +43,13 @@ def grid(folders: list[Path]) -> list[list[str]]:
 
 
 def _row(found: Mapping[str, Any]) -> list[str]:
-    share, shared = chips.communication(found), found.get("model")
+    share = chips.communication(found)
     chip = chips.CHIPS.get(found["topology"].partition(":")[0])
     held = found["argument_bytes"] + found["temp_bytes"]
     reduced = found.get("collective_bytes", {}).get("all-reduce")
     return [
         found["slug"],
-        found["topology"] + (f", {shared} to a copy" if shared else ""),
+        slice_of(found),
         str(found["devices"]),
         f"{found['argument_bytes'] / 1e6:.1f}",
         f"{found['temp_bytes'] / 1e6:.1f}",

@@ -1,7 +1,6 @@
 """Tables for people: on the terminal and as Markdown, both from the JSON of a table."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,31 +9,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.harness import pod_table
-
-
-def number(value: float | int | None) -> str:
-    """Spell a figure with four significant digits, whole numbers in full.
-
-    >>> [number(v) for v in (97.25, 0.00012346, 1654.0, 3, 123456.7, None)]
-    ['97.25', '0.0001235', '1654', '3', '123457', 'n/a']
-    """
-    if value is None or not math.isfinite(value):
-        return "n/a"
-    if isinstance(value, int) or abs(value) >= 1e4:
-        return f"{value:.0f}" if abs(value) < 1e15 else f"{value:.4g}"
-    return f"{value:.4g}"
+from experiments.harness.rounding import number, with_spread
 
 
 def cell(entry: Mapping[str, Any] | None) -> str:
-    """Spell `mean ± std (n)`; without the spread for one seed.
+    """Spell `mean ± std`; without the spread for one seed.
 
     >>> cell({"mean": 91.0, "std": 1.414, "n": 2}), cell({"mean": 91.0, "std": 0.0, "n": 1})
-    ('91 ± 1.414 (2)', '91 (1)')
+    ('91.0 ± 1.4', '91')
     """
     if entry is None:
         return ""
-    middle = "" if entry["n"] == 1 else f" ± {number(entry['std'])}"
-    return f"{number(entry['mean'])}{middle} ({entry['n']})"
+    mean, std = entry["mean"], entry["std"]
+    return number(mean) if entry["n"] == 1 else with_spread(mean, std)
 
 
 def columns(table: Mapping[str, Any]) -> list[str]:
@@ -86,7 +73,7 @@ def markdown(table: Mapping[str, Any], picture: bool = False) -> str:
     parts = [
         f"# {table['title']}",
         f"{table['citation']}\n\nPreset `{table['preset']}`, seeds {seeds}; "
-        "ours as mean ± sample standard deviation (seeds), beside the paper's figures.",
+        "ours as mean ± sample standard deviation over them, beside the paper's figures.",
         markdown_grid(grid(table)),
         _section("Claims", claim_lines(table)),
         _section("Deviations from the paper", table["deviations"], numbered=True),
@@ -101,8 +88,19 @@ def markdown(table: Mapping[str, Any], picture: bool = False) -> str:
 def markdown_grid(lines: Sequence[Sequence[str]]) -> str:
     """Return header and rows of text as a Markdown table."""
     rows = ["| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines]
-    rule = "|" + " --- |" + " ---: |" * (len(lines[0]) - 1)
+    rule = "|" + "".join(" --- |" if words else " ---: |" for words in of_words(lines))
     return "\n".join([rows[0], rule, *rows[1:]])
+
+
+def of_words(lines: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether each column of a grid has words rather than figures; the first one always has.
+
+    >>> of_words([["row", "beside", "ms"], ["1", "torch 2", "3.5"], ["2", "", "n/a"]])
+    [True, True, False]
+    """
+    columns = [[text for text in column[1:] if text] for column in zip(*lines, strict=True)]
+    word = [any(text[0].isalpha() and text[:3] != "n/a" for text in column) for column in columns]
+    return [True, *word[1:]]
 
 
 def _section(title: str, lines: Sequence[str], *, numbered: bool = False) -> str:
@@ -151,36 +149,58 @@ def print_metrics(title: str, metrics: Mapping[str, Any]) -> None:
     Console().print(_rich(title, lines))
 
 
-def compile_grid(found: Mapping[str, Any]) -> list[list[str]]:
-    """Return header and rows of text of what the compiler promises per device."""
-    lines = [["per device", "figure"]]
-    names = ("temp_bytes", "argument_bytes", "flops", "bytes", "kernels")
-    lines += [[name, number(found[name])] for name in names if name in found]
-    lines += [[name, number(count)] for name, count in found["collectives"].items()]
+def compile_grid(compiled: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return header and rows of text of what the compiler promises per device, slice by slice."""
+    promised = [_promised(found) for found in compiled]
+    names = {name: None for promise in promised for name in promise}
+    header = ["per device", *map(pod_table.slice_of, compiled)]
+    return [header, *([name, *(one.get(name, "") for one in promised)] for name in names)]
+
+
+def _promised(found: Mapping[str, Any]) -> dict[str, str]:
+    megabytes = {"temp_bytes": "temporaries, MB", "argument_bytes": "arguments, MB"}
+    megabytes["bytes"] = "read and written, MB"
+    promise = {name: f"{found[key] / 1e6:,.1f}" for key, name in megabytes.items() if key in found}
+    promise["GFLOP"] = f"{found['flops'] / 1e9:,.4g}"
+    if "kernels" in found:
+        promise["kernels"] = str(found["kernels"])
     sizes = found.get("collective_bytes", {})
-    return lines + [[f"{name}, bytes", number(size)] for name, size in sizes.items() if size]
+    for name, count in found["collectives"].items():
+        promise[name] = str(count)
+        if sizes.get(name):
+            promise[f"{name}, MB"] = f"{sizes[name] / 1e6:,.2f}"
+    return promise
 
 
 def print_compiled(found: Mapping[str, Any]) -> None:
     """Print what the compiler promises per device."""
-    title = f"{found['slug']} ({found['preset']}), {pod_table.title(found)}"
-    Console().print(_rich(title, compile_grid(found)))
+    Console().print(_rich(f"{found['slug']} ({found['preset']}), compiled", compile_grid([found])))
 
 
 def bench_grid(bench: Mapping[str, Any]) -> list[list[str]]:
-    """Return header and rows of text of a bench."""
-    keys = ["name", "step_ms", "temp_bytes", "flops", "ratio_to_backprop", "peer", "ratio_to_peer"]
-    return [keys, *([_spelled(row.get(key, "")) for key in keys] for row in bench["rows"])]
-
-
-def _spelled(value: Any) -> str:
-    return value if isinstance(value, str) else number(value)
+    """Return header and rows of text of a bench; a ratio is our time by the other's."""
+    lines = [["step", "ms", "temporaries, MB", "GFLOP", "ratio to backprop", "peer", "ratio to it"]]
+    for row in bench["rows"]:
+        peer, ratio = row.get("peer", ""), row.get("ratio_to_peer")
+        lines.append([
+            row["name"],
+            number(row["step_ms"]),
+            f"{row['temp_bytes'] / 1e6:,.2f}",
+            f"{row['flops'] / 1e9:,.4g}",
+            f"{row['ratio_to_backprop']:.2f}",
+            peer,
+            "" if ratio is None else f"{ratio:.2f}",
+        ])  # fmt: skip
+    return lines
 
 
 def scaling_grid(bench: Mapping[str, Any]) -> list[list[str]]:
     """Return header and rows of text of a step shared by several devices."""
-    keys = ["name", "devices", "step_ms", "ratio_to_one"]
-    return [keys, *([_spelled(row[key]) for key in keys] for row in bench["scaling"])]
+    lines = [["step", "devices", "ms", "ratio to one device"]]
+    for row in bench["scaling"]:
+        figures = [str(row["devices"]), number(row["step_ms"]), f"{row['ratio_to_one']:.2f}"]
+        lines.append([row["name"], *figures])
+    return lines
 
 
 def print_bench(bench: Mapping[str, Any]) -> None:
@@ -192,8 +212,8 @@ def print_bench(bench: Mapping[str, Any]) -> None:
 
 def _rich(title: str, lines: Sequence[Sequence[str]]) -> Table:
     made = Table(title=escape(title), title_justify="left")
-    for place, name in enumerate(lines[0]):
-        made.add_column(escape(name), justify="right" if place else "left")
+    for name, words in zip(lines[0], of_words(lines), strict=True):
+        made.add_column(escape(name), justify="left" if words else "right")
     for line in lines[1:]:
         made.add_row(*map(escape, line))
     return made

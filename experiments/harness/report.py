@@ -1,10 +1,12 @@
 """Every kept table, its claims and its figure: one page without network, and one of Markdown."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from experiments.harness import peer_table, pod_table, present, store
 
@@ -16,13 +18,17 @@ _PAGE = """<!doctype html>
 <title>jaxlearn: results</title>
 <style>
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
+p, li, summary { max-width: 60rem; }
 h2 { margin-top: 3rem; border-top: 1px solid #8886; padding-top: 1rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #8884; text-align: right; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #8884; text-align: right; }
+th { vertical-align: bottom; }
 td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; }
+th.words, td.words { text-align: left; }
+code { font-size: .9em; }
 ul.claims { list-style: none; padding-left: 0; }
 ul.claims li { margin: .4rem 0; padding-left: 1.2rem; text-indent: -1.2rem; }
 .held::first-letter { color: #2a8a3e; }
@@ -36,14 +42,15 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem .75rem; }
 <body>
 <h1>Results</h1>
 <p>{{ held }} claims hold, {{ failed }} failed, over {{ pages | length }} experiments.
-Figures are ours as mean ± sample standard deviation (seeds), beside the paper's.</p>
+Figures are ours as mean ± sample standard deviation over the seeds, beside the paper's.</p>
 <nav>{% for page in pages %}<a href="#{{ page.slug }}">{{ page.slug }}</a>{% endfor %}
 {% for part in parts %}<a href="#{{ part.name | lower }}">{{ part.name | lower }}</a>
 {% endfor %}</nav>
 {% macro grid(lines) %}
 <div class="wide"><table>
-<tr>{% for text in lines[0] %}<th>{{ text }}</th>{% endfor %}</tr>
-{% for line in lines[1:] %}<tr>{% for text in line %}<td>{{ text }}</td>{% endfor %}</tr>
+{% for line in lines %}{% set cell = "th" if loop.first else "td" %}
+<tr>{% for text, words in zip(line, of_words(lines)) %}
+<{{ cell }}{% if words %} class="words"{% endif %}>{{ text }}</{{ cell }}>{% endfor %}</tr>
 {% endfor %}</table></div>
 {% endmacro %}
 {% for page in pages %}
@@ -52,16 +59,19 @@ Figures are ours as mean ± sample standard deviation (seeds), beside the paper'
 <p class="small">{{ page.citation }}</p>
 {% for table in page.tables %}
 <h3>{{ table.preset }}</h3>
+<p class="small">Seeds {{ table.seeds | join(", ") }}.</p>
 {{ grid(table.grid) }}
 <ul class="claims">{% for line in table.claims %}
-<li class="{{ {"✓": "held", "✗": "failed"}.get(line[0], "small") }}">{{ line }}</li>{% endfor %}
+<li class="{{ {"✓": "held", "✗": "failed"}.get(line[0], "small") }}">
+{{ line | code }}</li>{% endfor %}
 </ul>
 {% if table.figure %}
 <img alt="figure of {{ page.slug }}" src="data:image/png;base64,{{ table.figure }}">
 {% endif %}
 {% if table.deviations %}<details><summary>Deviations from the paper</summary>
-<ol>{% for text in table.deviations %}<li>{{ text }}</li>{% endfor %}</ol></details>{% endif %}
-{% for text in table.notes %}<p>{{ text }}</p>{% endfor %}
+<ol>{% for text in table.deviations %}<li>{{ text | code }}</li>{% endfor %}</ol></details>
+{% endif %}
+{% for text in table.notes %}<p>{{ text | code }}</p>{% endfor %}
 <p class="small">{{ table.environment }}</p>
 {% endfor %}
 {% for title, lines in page.extra %}
@@ -73,7 +83,7 @@ Figures are ours as mean ± sample standard deviation (seeds), beside the paper'
 {% for part in parts %}
 <section id="{{ part.name | lower }}">
 <h2>{{ part.name }}</h2>
-<p>{{ part.about }}</p>
+<p>{{ part.about | code }}</p>
 {{ grid(part.grid) }}
 </section>
 {% endfor %}
@@ -100,10 +110,24 @@ def write(results: Path) -> str:
     parts = _parts(folders, results)
     marks = [mark for page in pages for mark in _marks(page)]
     counts = {"held": marks.count("✓"), "failed": marks.count("✗")}
-    html = Environment(autoescape=True, trim_blocks=True).from_string(_PAGE)
-    store.write(results / "index.html", html.render(pages=pages, parts=parts, **counts))
+    store.write(results / "index.html", _html(pages=pages, parts=parts, **counts))
     store.write(results / "RESULTS.md", _markdown(pages, parts, **counts))
     return f"written: {results / 'index.html'} and RESULTS.md ({len(pages)} experiments)"
+
+
+def _html(**values: Any) -> str:
+    environment = Environment(autoescape=True, trim_blocks=True)
+    environment.filters["code"] = _code
+    return environment.from_string(_PAGE).render(zip=zip, of_words=present.of_words, **values)
+
+
+def _code(text: str) -> Markup:
+    """The text with what stands between backticks as code.
+
+    >>> _code("`a < b` & c")
+    Markup('<code>a &lt; b</code> &amp; c')
+    """
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _parts(folders: list[Path], results: Path) -> list[dict[str, Any]]:
@@ -141,7 +165,7 @@ def _markdown(
     head = (
         "# Results\n\nWritten by `python -m experiments report` from the JSON beside it: "
         f"{held} claims hold, {failed} failed. Figures are ours as mean ± sample standard "
-        "deviation (seeds)."
+        "deviation over the seeds."
     )
     for end in ends:
         parts.append(f"## {end['name']}\n\n{end['about']}\n\n{present.markdown_grid(end['grid'])}")
@@ -180,6 +204,7 @@ def _page(folder: Path, results: Path) -> dict[str, Any] | None:
 def _table(table: dict[str, Any], picture: Path) -> dict[str, Any]:
     return {
         "preset": table["preset"],
+        "seeds": table["seeds"],
         "grid": present.grid(table),
         "claims": present.claim_lines(table),
         "deviations": table["deviations"],
@@ -191,7 +216,7 @@ def _table(table: dict[str, Any], picture: Path) -> dict[str, Any]:
 
 def _compiled(folder: Path) -> list[tuple[str, list[list[str]]]]:
     found = pod_table.compiled(folder)
-    return [(pod_table.title(made), present.compile_grid(made)) for made in found]
+    return [("compiled for a pod, per device", present.compile_grid(found))] if found else []
 
 
 def _benched(slug: str, results: Path) -> list[tuple[str, list[list[str]]]]:

@@ -93,11 +93,11 @@ def _entry(row: Row, columns: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def summary(values: Sequence[float]) -> dict[str, float | int]:
-    """Return mean, sample standard deviation and count.
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Return mean, sample standard deviation, count and the value of each seed.
 
     >>> summary([1.0, 3.0])
-    {'mean': 2.0, 'std': 1.4142135623730951, 'n': 2}
+    {'mean': 2.0, 'std': 1.4142135623730951, 'n': 2, 'values': [1.0, 3.0]}
     """
     mean = sum(values) / len(values)
-    return {"mean": mean, "std": spread(values), "n": len(values)}
+    return {"mean": mean, "std": spread(values), "n": len(values), "values": list(values)}

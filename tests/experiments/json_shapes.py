@@ -12,7 +12,8 @@ ENVIRONMENT = {
     "machine": str,
     "cpus": int,
 }
-METRIC = {"mean": (*NUMBER, type(None)), "std": (*NUMBER, type(None)), "n": int}
+OR_NULL = (*NUMBER, type(None))
+METRIC = {"mean": OR_NULL, "std": OR_NULL, "n": int, "values": [OR_NULL]}
 TABLE = {
     "slug": str,
     "preset": str,
