@@ -46,7 +46,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     each_seed,
     main,
 )
@@ -478,7 +478,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
-    figure=lambda table: bars(
+    figure=lambda table: dots(
         table,
         {
             "accuracy": "test accuracy, %",

@@ -61,7 +61,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     each_seed,
     main,
 )
@@ -378,7 +378,7 @@ def bench() -> Bench:
 def figure(table: Mapping[str, Any]) -> Any:
     """Mean average precision in the old and in the new gallery."""
     labels = {"new_old_map": "mAP, new in old, %", "new_new_map": "mAP, new in new, %"}
-    return bars({"rows": [row for row in table["rows"] if row["name"] != "old"]}, labels)
+    return dots({"rows": [row for row in table["rows"] if row["name"] != "old"]}, labels)
 
 
 EXPERIMENT = Experiment(

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, dots, main
 from experiments.parts import gbnn_library
 from experiments.parts.gbnn_claims import METHODS, SMALL_SETS, claims
 from experiments.parts.gbnn_problems import IMAGES, SKLEARN, Problem, error, problem, table
@@ -410,7 +410,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
-    figure=partial(bars, metrics={"accuracy": "test accuracy, %", "rmse": "test RMSE"}),
+    figure=partial(dots, metrics={"accuracy": "test accuracy, %", "rmse": "test RMSE"}),
     deviations=DEVIATIONS,
     notes=(
         "`half` keeps the first half of the stages, `random half` a random half of the hidden "

@@ -30,7 +30,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     main,
 )
 from experiments.parts.abstract import abstract, labelled
@@ -438,7 +438,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
-    figure=partial(bars, metrics={"mean": "mean test accuracy, %", "best": "best restart, %"}),
+    figure=partial(dots, metrics={"mean": "mean test accuracy, %", "best": "best restart, %"}),
     deviations=DEVIATIONS,
     notes=(
         "`best` is the test accuracy of the restart with the best validation accuracy, `success` "

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, dots, main
 from experiments.parts.abstract import abstract
 from experiments.parts.granet_choice import CHOICE, by_sorting, choice
 from experiments.parts.granet_claims import claims
@@ -467,7 +467,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
-    figure=partial(bars, metrics={"accuracy": "test accuracy, %", "recovery": "recovery, points"}),
+    figure=partial(dots, metrics={"accuracy": "test accuracy, %", "recovery": "recovery, points"}),
     deviations=DEVIATIONS,
     notes=(
         "A mask saves neither time nor memory here: products are dense, masks add a byte per "

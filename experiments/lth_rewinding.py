@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, bars, main
+from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, dots, main
 from experiments.parts.lth_claims import claims
 from experiments.parts.lth_controls import Lab, compared
 from experiments.parts.lth_networks import network, prunable
@@ -336,7 +336,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=partial(
-        bars,
+        dots,
         metrics={"ticket": "ticket, test accuracy, %", "random layer": "random mask, the same"},
     ),
     deviations=DEVIATIONS,

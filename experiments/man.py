@@ -45,7 +45,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     each_seed,
     main,
 )
@@ -460,7 +460,7 @@ EXPERIMENT = Experiment(
     claims=lambda measured: claims(measured, official_weights()),
     program=program,
     bench=bench,
-    figure=lambda table: bars(table, {"error": "test error, %"}),
+    figure=lambda table: dots(table, {"error": "test error, %"}),
     deviations=(
         "`small`: 7 layers of widths 8, 16, 32 in 6 modules, 4 epochs, 4,000 images averaged to "
         "16 x 16.",

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.harness import Bench, Experiment, Peer, Program, Run, bars, each_seed, main
+from experiments.harness import Bench, Experiment, Peer, Program, Run, dots, each_seed, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.mixturegrowth_claims import claims
 from experiments.parts.mixturegrowth_cost import alone_steps, spent, step_flops
@@ -331,7 +331,7 @@ def bench() -> Bench:
 
 def figure(table: Mapping[str, Any]) -> Any:
     """Accuracy in the end and right after growth."""
-    return bars(table, {"accuracy": "test accuracy, %", "start": "right after growth, %"})
+    return dots(table, {"accuracy": "test accuracy, %", "start": "right after growth, %"})
 
 
 EXPERIMENT = Experiment(

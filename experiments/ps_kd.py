@@ -49,7 +49,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     each_seed,
     main,
 )
@@ -444,7 +444,7 @@ def figure(table: Any) -> Any:
         "ece": "ECE x 100",
         "aurc": "AURC x 1000",
     }
-    return bars(table, labels)
+    return dots(table, labels)
 
 
 EXPERIMENT = Experiment(

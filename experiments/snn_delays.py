@@ -71,7 +71,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     each_seed,
     main,
 )
@@ -493,7 +493,7 @@ EXPERIMENT = Experiment(
     claims=claims,
     program=program,
     bench=bench,
-    figure=lambda table: bars(table, {"accuracy": "test accuracy, %"}),
+    figure=lambda table: dots(table, {"accuracy": "test accuracy, %"}),
     deviations=(
         "`small`: spoken digits as log-mel frames, 2 layers of 64 neurons, 12 epochs.",
         "`paper`: clips are padded to 1.4 s, by the authors to the longest of a batch; "

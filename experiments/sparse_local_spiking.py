@@ -37,7 +37,7 @@ from flax import linen
 from jaxlearn_kernels.lif import Neuron
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
-from experiments.harness.bars import bars
+from experiments.harness.dots import dots
 from experiments.parts.abstract import abstract, labelled
 from jaxlearn.core import (
     Batch,
@@ -364,7 +364,7 @@ def figure(table: Mapping[str, Any]) -> Any:
         "kilo_operations": "operations per recording, thousands",
         "temp_mb": "temporaries of a step, MB",
     }
-    return bars(table, labels)
+    return dots(table, labels)
 
 
 EXPERIMENT = Experiment(

@@ -58,7 +58,7 @@ from experiments.harness import (
     Program,
     Row,
     Run,
-    bars,
+    dots,
     each_seed,
     main,
 )
@@ -418,7 +418,7 @@ def figure(table: Mapping[str, Any]) -> Any:
     """Bits, or accuracies where all rows classify, and spikes by row."""
     texts = any("bits" in row["metrics"] for row in table["rows"])
     first = {"bits": "bits per character"} if texts else {"accuracy": "test accuracy, %"}
-    return bars(table, first | {"spikes": "neurons that fire, %"})
+    return dots(table, first | {"spikes": "neurons that fire, %"})
 
 
 EXPERIMENT = Experiment(

@@ -66,8 +66,8 @@ by that; neither is there where it cannot be known.
       "claims": {"held", "failed"}}]
 """
 
-from experiments.harness.bars import bars
 from experiments.harness.cli import main
+from experiments.harness.dots import dots
 from experiments.harness.experiment import (
     Bench,
     Claim,
@@ -89,7 +89,7 @@ __all__ = [
     "Program",
     "Row",
     "Run",
-    "bars",
+    "dots",
     "each_seed",
     "main",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.harness import Claim, Measured, bars
+from experiments.harness import Claim, Measured, dots
 
 
 def claims(measured: Measured) -> list[Claim]:
@@ -100,7 +100,7 @@ def figure(table: Mapping[str, Any]) -> Any:
     found = {row["name"]: row for row in table["rows"]}
     if "backprop gcn" not in found:
         shown = {"accuracy_2": "test accuracy, %", "auc_2": "links: area under the ROC curve, %"}
-        return bars(table, {metric: f"{label}, 2 layers" for metric, label in shown.items()})
+        return dots(table, {metric: f"{label}, 2 layers" for metric, label in shown.items()})
     drawing = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = drawing.subplots(1, 2)
     for name, colour in (("single-forward gcn", "C0"), ("backprop gcn", "C1")):

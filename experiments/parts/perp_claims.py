@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from experiments.harness import Claim, Measured
-from experiments.harness.bars import panel
+from experiments.harness.dots import panel
 
 SMALL = ("small", "more")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import Claim, Measured
-from experiments.harness.bars import panel
+from experiments.harness.dots import panel
 
 
 def claims(measured: Measured) -> list[Claim]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.harness import Claim, Measured
-from experiments.harness.bars import panel
+from experiments.harness.dots import panel
 
 
 def claims(measured: Measured) -> list[Claim]:
