@@ -13,10 +13,7 @@ The whole method is here: a ResNet as a list of layers (`models.cifar_resnet`), 
 evenly spaced later layers (`models.heads.copied_blocks`), and modules that learn by themselves
 (`rules.auglocal` over `rules.local_learning`). Rows: backprop, greedy linear heads, DGL's heads,
 PredSim, InfoPro, AugLocal at several depths, and with heads that copy the next layers
-("consecutive") or the layer itself ("repeated"). `accuracy` is that of the last epoch on the test
-images. `cka` says how alike the layers are to backprop's of the same seed, linear CKA on 500 test
-images averaged over the layers, and `probe` what a linear classifier reads from the pooled output
-of the middle layer (test accuracy in percent, fitted to 5,000 training images).
+("consecutive") or the layer itself ("repeated").
 
 Deviations from the paper:
 
@@ -50,7 +47,8 @@ from experiments.harness import (
     each_seed,
     main,
 )
-from experiments.parts.auglocal_claims import claims
+from experiments.parts.auglocal_claims import METRICS, claims
+from experiments.parts.auglocal_images import normalised, over_images, read
 from experiments.parts.auglocal_rows import network_rows, published_rows
 
 CLASSES = 10
@@ -263,29 +261,6 @@ def infopro_of(config: Config, layers: list[Any], end: Any) -> Any:
     return infopro(layers, end, head, restored(MEAN, STD), loop=config.loop, **deep)
 
 
-def over_images(rule: Any, config: Config) -> Any:
-    """A rule for normalised images, cropped and flipped in training, over values 0 to 255."""
-    from functools import partial
-
-    from jaxlearn.core import prepared
-    from jaxlearn.data.augment import augment, compose, random_crop, random_flip
-
-    def normalise(batch: dict[str, Any]) -> dict[str, Any]:
-        return batch | {"inputs": normalised(batch["inputs"])}
-
-    move = partial(augment, transform=compose(random_crop(config.pad), random_flip))
-    return prepared(rule, normalise, move)
-
-
-def normalised(images: Any) -> Any:
-    """Images of values 0 to 255 less the mean of their channels, over their deviation."""
-    import jax.numpy as jnp
-
-    from jaxlearn.data.cifar10 import MEAN, STD
-
-    return (jnp.asarray(images, jnp.float32) / 255 - jnp.array(MEAN)) / jnp.array(STD)
-
-
 @cache
 def transform_of(config: Config, steps_per_epoch: int) -> Any:
     """SGD with Nesterov momentum 0.9 and weight decay on everything."""
@@ -302,24 +277,6 @@ def transform_of(config: Config, steps_per_epoch: int) -> Any:
     )
     decay = optax.add_decayed_weights(config.weight_decay)
     return optax.chain(decay, optax.sgd(rate, momentum=0.9, nesterov=True))
-
-
-def read(config: Config) -> Any:
-    """CIFAR-10 as bytes, or averaged over squares of pixels as floats from 0 to 255."""
-    import numpy as np
-
-    from jaxlearn.data import load
-
-    data = load("cifar10", train=config.train, validation=0, test=config.test, as_float=False)
-    if config.image == 32:
-        return data
-
-    def averaged(part: dict[str, Any]) -> dict[str, Any]:
-        side = config.image
-        cells = part["inputs"].reshape(-1, side, 32 // side, side, 32 // side, 3)
-        return part | {"inputs": cells.mean((2, 4), dtype=np.float32)}
-
-    return data._replace(train=averaged(data.train), test=averaged(data.test))
 
 
 def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
@@ -486,6 +443,7 @@ EXPERIMENT = Experiment(
             "probe": "probe of the middle layer, %",
         },
     ),
+    metrics=METRICS,
     deviations=(
         "`small`: 10 layers of widths 8, 16, 32, 5 epochs, 6,400 images averaged to 16 x 16.",
         "Accuracy is that of the last epoch; the authors' logs give the best epoch on test images.",

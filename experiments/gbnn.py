@@ -26,7 +26,7 @@ from jax import lax
 
 from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, dots, main
 from experiments.parts import gbnn_library
-from experiments.parts.gbnn_claims import METHODS, SMALL_SETS, claims
+from experiments.parts.gbnn_claims import METHODS, METRICS, SMALL_SETS, claims
 from experiments.parts.gbnn_problems import IMAGES, SKLEARN, Problem, error, problem, table
 from jaxlearn.core import Key, Params, make_state, make_step
 from jaxlearn.data.uci import (
@@ -411,11 +411,9 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=partial(dots, metrics={"accuracy": "test accuracy, %", "rmse": "test RMSE"}),
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "`half` keeps the first half of the stages, `random half` a random half of the hidden "
-        "units (mean of 10 draws), `linear head` is the network that gave the features, by its own "
-        "last layer: the perceptron of the digits, the published ResNet-20 of the images.",
         "A pilot on seed 100 changed two claims: a random half of an ordinary network was expected "
         "to lose 5 points but lost 1.9, so it is compared with a boosted network's last half; and "
         "over-growing is judged on average, as one answer on `sonar` is more than a point. It "

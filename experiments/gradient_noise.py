@@ -34,7 +34,7 @@ from experiments.harness import (
     main,
 )
 from experiments.parts.abstract import abstract, labelled
-from experiments.parts.gradient_noise_claims import claims
+from experiments.parts.gradient_noise_claims import METRICS, claims
 from jaxlearn.core import Key, Model, Rule, Step, make_state, make_step
 from jaxlearn.data import load
 from jaxlearn.data.babi import Babi, babi, simulated
@@ -439,13 +439,9 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=partial(dots, metrics={"mean": "mean test accuracy, %", "best": "best restart, %"}),
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "`best` is the test accuracy of the restart with the best validation accuracy, `success` "
-        "the share of restarts with at least nine tenths of it that are better than the most "
-        "frequent answer, `under_N` how many restarts are wrong on fewer than N % of the longer "
-        "numbers, `weight` the largest absolute hidden weight and `classes` the most classes that "
-        "a restart names; `switched` is the step that ended a linear start.",
         "Constant noise of variance v at a constant learning rate is Langevin dynamics of "
         "temperature v times half the rate, here 0.005. Weight noise has the standard deviation "
         "0.1 of the simple start.",

@@ -15,14 +15,10 @@ them, so a rule that needs another learning rate than the others is shown at a d
 that need the same batch at every step (top-to-input, top-to-loss) are in `forwardgnn`, boosting,
 which trains one network after another, in `gbnn`.
 
-`accuracy` is test accuracy in percent after the last step. What a training step costs is read from
-the compiler for a network as wide as `cost_width` and a batch of `cost_batch`: `tpu_mb_L` are the
-temporaries in 10^6 bytes of a step with L hidden layers on one TPU v5e chip (main memory only; none
-where libtpu is not installed), `cpu_mb_L` the same from the compiler for this machine's CPU, and
-`gflop` the operations of a step in 10^9 as it is written, with the first of these L. The compiler
-for CPUs undoes checkpointing (it sees that a layer was computed before), so that `cpu_mb_L` is
-backprop's there. `step_ratio` is the time of a step as trained here over that of backprop, timed in
-turn for each seed.
+Memory and operations of a training step are those of a network as wide as `cost_width` and a batch
+of `cost_batch`; `tpu_mb_*` needs libtpu. The compiler for CPUs undoes checkpointing (it sees that a
+layer was computed before), so that `cpu_mb_*` is backprop's there. For `step_ratio` a rule and
+backprop are timed in turn, once for each seed.
 
 Deviations from the papers are listed in `DEVIATIONS`.
 """
@@ -254,6 +250,17 @@ def bench() -> Bench:
     return Bench(programs, {name: beside(name) for name in ("backprop", "greedy")})
 
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test images after the last step, %",
+    "tpu_mb_*": "temporaries of a step with so many hidden layers in the main memory of a TPU v5e "
+    "chip, MB",
+    "cpu_mb_*": "temporaries of a step with so many hidden layers on this machine's CPU, MB",
+    "gflop": "operations of a step as it is written, with the first of these numbers of layers, "
+    "10^9",
+    "step_ratio": "time of a step as trained here over that of backprop, ratio",
+}
+
+
 def claims(measured: Measured) -> list[Claim]:
     """What is known of the family, at this scale."""
     found = [_memory(measured)] if _deep(measured, "backprop") else []
@@ -351,6 +358,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
         f"{CLASSES} classes; every rule has Adam at the same learning rate.",

@@ -318,6 +318,27 @@ def bench() -> Bench:
     return Bench(programs, {"backprop": Peer("torch", begin)})
 
 
+METRICS: dict[str, str] = {
+    "dense": "test accuracy of the trained network before pruning, %",
+    "at * %": "test accuracy of the subnetwork with about so many % of the weights that have a "
+    "mask, %",
+    "ticket": "test accuracy of the last and sparsest subnetwork after its training, %",
+    "density": "share of the weights that have a mask which the ticket keeps, 0 to 1",
+    "random layer": "test accuracy with a random mask of the ticket's number of weights in every "
+    "layer, %",
+    "re-initialised": "test accuracy of the ticket's mask with new initial weights, %",
+    "pruning distance, *": "L2 distance of trained weights from those of dense, over the mask: "
+    "the ticket's or random layer",
+    "pruning angle, *": "angle between the same weights, degrees",
+    "order distance, *": "L2 distance of two trainings of that mask on other orders of batches",
+    "order angle, *": "angle between the weights of these two, degrees",
+    "barrier, *": "highest test error on the line between these two above the mean of its ends, "
+    "points",
+    "random network": "test accuracy with a random mask of the ticket's number of weights in all, "
+    "%",
+    "random even": "test accuracy with such a mask that is equally dense in every layer, %",
+}
+
 EXPERIMENT = Experiment(
     slug="lth-rewinding",
     title="Stabilizing the Lottery Ticket Hypothesis",
@@ -339,11 +360,9 @@ EXPERIMENT = Experiment(
         dots,
         metrics={"ticket": "ticket, test accuracy, %", "random layer": "random mask, the same"},
     ),
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "Distances and angles are over the weights of the subnetwork. `random` is a mask with the "
-        "ticket's number of weights in every layer. `barrier` is the rise of test error on the "
-        "line between two trainings with different data orders, in points.",
         "Distances fall with k partly because fewer steps remain in which to part.",
         "A mask saves neither time nor memory here: products are dense, and masks add a byte per "
         "weight.",

@@ -10,8 +10,7 @@ minutes on one core of a busy machine, most of it compiling.
 The whole method is `rules.man`: between a module and its local head stand a copy of the next
 module's first block, which follows that block's weights by a moving average, and a trained block
 beside it (the "learnable bias"). Rows: the host alone (DGL's heads), the moving copy alone, the
-bias alone (it adds as many parameters, so it is the control), both, and backpropagation. `error` is
-the test error of the last epoch in percent.
+bias alone (it adds as many parameters, so it is the control), both, and backpropagation.
 
 Deviations from the paper:
 
@@ -49,7 +48,7 @@ from experiments.harness import (
     each_seed,
     main,
 )
-from experiments.parts.man_claims import BIAS, BOTH, EMA, NONE, claims
+from experiments.parts.man_claims import BIAS, BOTH, EMA, METRICS, NONE, claims
 
 CLASSES = 10
 EIGHT = ((1, 0), (1, 2), (1, 4), (2, 1), (2, 3), (3, 0), (3, 2), (3, 4))
@@ -461,6 +460,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=lambda table: dots(table, {"error": "test error, %"}),
+    metrics=METRICS,
     deviations=(
         "`small`: 7 layers of widths 8, 16, 32 in 6 modules, 4 epochs, 4,000 images averaged to "
         "16 x 16.",

@@ -15,12 +15,6 @@ everything. Beside it: the wide network from scratch, member 0 as it is and trai
 the members' logits, random off-diagonal blocks, and Net2WiderNet (`procedures/net2wider.py`). Rows
 that are trained have the same FLOPs in all, those of both members and the last phase.
 
-`accuracy` and `start` are of test images in percent, after all training and right after growth.
-`tflop` is 6 times the multiply-adds of the kernels (closed form) over all images of all phases,
-in units of 10^12. `from_ensemble` is how far the grown network's logits are from the sum of the
-members', relative to the largest. `flops_share` (closed form) and `temp_share` (as compiled) are a
-step of a member by one of the grown network.
-
 Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 """
 
@@ -36,7 +30,7 @@ import optax
 
 from experiments.harness import Bench, Experiment, Peer, Program, Run, dots, each_seed, main
 from experiments.parts.abstract import abstract, labelled
-from experiments.parts.mixturegrowth_claims import claims
+from experiments.parts.mixturegrowth_claims import METRICS, claims
 from experiments.parts.mixturegrowth_cost import alone_steps, spent, step_flops
 from experiments.parts.mixturegrowth_images import SHAPES, blank, data_of, normalised, shape_of
 from experiments.parts.mixturegrowth_learners import (
@@ -347,9 +341,9 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "`tflop` is in closed form: 6 times the multiply-adds of all kernels, by images.",
         "Member 0 trained on is above every wide network at this size: with so few steps, more of "
         "them count for more than width. Claims compare member 0 as phase 1 leaves it.",
         "Activations, which are most of a step's temporary memory, halve with the width: a member "

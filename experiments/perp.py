@@ -25,7 +25,7 @@ import optax
 
 from experiments.harness import Bench, Experiment, Peer, Program, Run, each_seed, main
 from experiments.parts import perp_vision as vision
-from experiments.parts.perp_claims import claims, figure
+from experiments.parts.perp_claims import METRICS, claims, figure
 from experiments.parts.perp_rows import rows
 from experiments.parts.perp_text import PUBLISHED, Size, blocks_of, dense, stream, texts_of, whole
 from jaxlearn.core import (
@@ -453,11 +453,9 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "Perplexity is per character. `error_pruned` and `error_after` are the mean squared errors "
-        "of the blocks after pruning and after reconstruction, `sparsity` and `trained` percent of "
-        "the pruned weights and of all parameters; `trained` is 0 by blocks, which take turns.",
         "What mask LoRA gains over the norms is less than the spread of the seeds, though of the "
         "same sign in each. Wanda prunes whole weights of every output, 59.5 % where magnitude "
         "prunes 60, so that its small lead without retraining says little.",

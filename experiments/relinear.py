@@ -24,7 +24,7 @@ import optax
 from experiments.harness import Bench, Experiment, Peer, Program, Row, Run, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.rates import check_rates
-from experiments.parts.relinear_claims import claims, figure
+from experiments.parts.relinear_claims import METRICS, claims, figure
 from experiments.parts.relinear_published import published_start
 from jaxlearn.core import (
     Model,
@@ -313,7 +313,7 @@ def trained(config: Config, seeds: Sequence[int], run: Run) -> TrainState:
 def measure(config: Config, state: TrainState) -> dict[str, float]:
     """Accuracy in percent on validation and test images, or the root of the mean squared error.
 
-    `diverged` is 1 where weights are not finite, or the training accuracy is near chance.
+    `diverged` is 1 where weights are not finite, or the training accuracy is below 60 %.
     """
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     judged = [_judged(config, part, state) for part in read(config)]
@@ -432,6 +432,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
         "A quadratic layer has three times the parameters and products of a conventional one of "

@@ -11,11 +11,6 @@ The rule is `over_time(backprop(net), T)` (`rules/sltt.py`): each step's gradien
 the step and added up, membranes are carried and never differentiated. The baseline is
 backpropagation through time over the same net (`rules/backprop.py`), plain and checkpointed.
 
-`accuracy` is test accuracy in percent after the last step. `temp_mb_T` is what XLA reserves for
-temporaries of one training step over T time steps, in 10^6 bytes. `time_vs_sltt` is the time of one
-training step over that of SLTT's, both measured in turn. `cosine` is that of the angle between
-SLTT's gradient and the one through time, on one batch, averaged over evaluations during training.
-
 Deviations from the paper:
 1. `small` trains a net of three convolutions for 4 epochs on 5000 images that were averaged down to
    16 x 16, without augmentation, with T = 4: the paper's ResNet-18 needs an accelerator. Its
@@ -53,7 +48,7 @@ from experiments.harness import (
     timing,
 )
 from experiments.parts.abstract import abstract, labelled
-from experiments.parts.sltt_claims import claims, figure
+from experiments.parts.sltt_claims import METRICS, claims, figure
 from experiments.parts.sltt_data import (
     DATA,
     check_images,
@@ -452,6 +447,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=(
         "small trains three convolutions for 4 epochs on 5000 images averaged down to 16 x 16, "
         "with T = 4 and no augmentation: the paper's ResNet-18 needs an accelerator, and its "

@@ -15,12 +15,6 @@ an Adam each, delays a rate 100 times as high, and stay within the kernel (`tran
 Rows: learned delays; delays drawn at random and kept; none; learned ones with bumps that are narrow
 from the beginning; a free weight for every delay; and a GRU with as many parameters.
 
-`accuracy` is test accuracy in percent after the last epoch, delays rounded; `best` that of the
-epoch where it was highest, so chosen by the test clips; `unrounded` that with the bumps of
-training. `moved` is how far positions went on average, in steps; `ends` the share, in percent, of
-delays within half a step of the shortest or the longest; `spikes` the spikes per hidden neuron and
-clip; `parameters` their number in thousands.
-
     python -m experiments table snn-delays --preset variants
 
 Expected (`variants`, seeds 0 to 2): learned delays 64.8 %, fixed random ones 56.3, none 46.2; other
@@ -61,7 +55,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import optax
 from flax import linen
 
 from experiments.harness import (
@@ -76,8 +69,9 @@ from experiments.harness import (
     main,
 )
 from experiments.parts.abstract import abstract, labelled
-from experiments.parts.snn_delays_claims import claims
+from experiments.parts.snn_delays_claims import METRICS, claims
 from experiments.parts.snn_delays_rows import METHODS, SPARSE, VARIANTS, Method
+from experiments.parts.snn_delays_transform import transform_of
 from experiments.parts.snn_delays_weights import at_the_ends, moved, parameters
 from jaxlearn.analysis.hidden import hidden_outputs
 from jaxlearn.core import (
@@ -108,9 +102,7 @@ from jaxlearn.objectives import mixed_cross_entropy
 from jaxlearn.rules.backprop import backprop
 from jaxlearn.rules.read_last import answer_last
 from jaxlearn.runtime import evaluator, every_device, fit, own_rows
-from jaxlearn.transforms import gmp, static_sparse
-from jaxlearn.transforms.box import box
-from jaxlearn.transforms.schedules import by_epoch, one_cycle, shrinking_sigma
+from jaxlearn.transforms.schedules import by_epoch, shrinking_sigma
 
 CHIPS = 256
 """Chips that `compile` shares the paper's step over, each with a batch of the published size."""
@@ -280,37 +272,6 @@ def rule_of(config: Config, steps_per_epoch: int) -> Rule:
 
 
 @cache
-def transform_of(config: Config, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Adam with one cycle of rate and momentum for weights, another Adam for positions."""
-    peak, epochs = config.rate, config.epochs
-    over = partial(by_epoch, steps_per_epoch=steps_per_epoch)
-    adam = optax.inject_hyperparams(optax.adam)(
-        learning_rate=over(one_cycle(peak / 25, peak, peak / 25e4, epochs)),
-        b1=over(one_cycle(0.95, 0.85, 0.95, epochs)),
-    )
-    kernels = lambda tree: jax.tree.map_with_path(lambda path, _: "kernel" in str(path[-1]), tree)
-    weights = optax.chain(optax.add_decayed_weights(config.weight_decay, kernels), adam)
-    half = config.length // 2
-    delays = optax.chain(
-        optax.adam(over(optax.cosine_decay_schedule(config.position_rate, epochs))),
-        box(-half, half),
-    )
-    label = lambda path, _: "positions" if "position" in str(path[-1]) else "weights"
-    both = optax.partition(
-        {"positions": delays, "weights": weights}, lambda tree: jax.tree.map_with_path(label, tree)
-    )
-    if config.density == 1:
-        return both
-    among = {"prunable": lambda path, _: path.endswith("kernel")}
-    if config.pruned:
-        half = steps_per_epoch * (epochs // 2)
-        ends = {"final_density": config.density, "interval": steps_per_epoch, "stop": half}
-        return gmp(both, scope="uniform", **ends, **among)
-    key = jax.random.key(0)  # one mask for all seeds: they share the compiled step
-    return static_sparse(both, density=config.density, key=key, distribution="uniform", **among)
-
-
-@cache
 def step_of(config: Config, steps_per_epoch: int) -> Step:
     """The training step of the row, compiled once for all its seeds."""
     return make_step(rule_of(config, steps_per_epoch), transform_of(config, steps_per_epoch))
@@ -385,7 +346,7 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
         own_rows(stream),
         steps=config.epochs * per_epoch,
         mesh=mesh,
-        evaluate=lambda state: {"accuracy": judge(state)["accuracy"]},
+        evaluate=lambda state: {"test/accuracy": judge(state)["accuracy"]},
         evaluate_every=per_epoch,
         workdir=run.folder(seed),
         config=asdict(config) | {"seed": seed},
@@ -394,7 +355,8 @@ def train_one(config: Config, seed: int, run: Run) -> dict[str, float]:
     )
     state = fitted.state
     found = {name: 100 * value for name, value in judge(state).items()}
-    found["best"] = 100 * max(row["accuracy"] for row in fitted.history if "accuracy" in row)
+    epochs = [row["test/accuracy"] for row in fitted.history if "test/accuracy" in row]
+    found["best"] = 100 * max(epochs)
     if "spikes" in found:
         found["spikes"] = over(tests[:1])(state)["spikes"]
     if config.method in LEARNED:
@@ -494,6 +456,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=lambda table: dots(table, {"accuracy": "test accuracy, %"}),
+    metrics=METRICS,
     deviations=(
         "`small`: spoken digits as log-mel frames, 2 layers of 64 neurons, 12 epochs.",
         "`paper`: clips are padded to 1.4 s, by the authors to the longest of a batch; "

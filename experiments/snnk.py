@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 from experiments.harness import Bench, Experiment, Peer, Program, Run, main
-from experiments.parts.snnk_claims import claims
+from experiments.parts.snnk_claims import METRICS, claims
 from experiments.parts.snnk_closed import accuracy, fitter, table_error, with_one
 from experiments.parts.snnk_estimates import errors
 from experiments.parts.snnk_figure import figure
@@ -402,13 +402,11 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "layer_params counts what is trained in the hidden layer that is compared, or all of a "
-        "bundle; adapter_params what is trained but for the classifier.",
         "ReLU features estimate no function of w.x: their layer is compared with the dense one by "
         "what it learns, not by how near it starts.",
-        "rmse of the regression tables is in the units of the target; seed s is the s-th split.",
         "A pilot on seeds 100 and 101 changed the claim about the hidden layer: 64 features were "
         "meant to be within 3 points of it, and were 9 below. What follows features of fixed "
         "directions is linear in them; a low-rank layer of the same size, whose directions are "

@@ -17,15 +17,6 @@ Expected, in percent: 87.4, 67.9, 72.4 and 33.6 with spikes, 89.2, 70.1, 74.5 an
 11 % of the neurons fire. One claim fails: on SST-5 it is 4.96 points above the most frequent class
 where 5 were asked. 75 seconds of two cores for a row and seed.
 
-`bits` is the cross-entropy of the test text in bits per character, windows one after the other;
-`spikes` the share of neurons that fire, in percent; `streamed` the largest difference between
-logits read at once and logits read token by token, over windows of the test text; `rewritten` the
-percentage of 32 tokens, written one by one behind such windows, that are the same when the whole
-text is read again for each; `accuracy` that of test sentences in percent, `majority` that of their
-most frequent class; `weights` their number in thousands; `products` the multiplications of the
-linear maps per token in thousands, `additions` what would be left if each of their inputs were a
-spike at the measured rate, which is how the paper counts.
-
 Deviations from the paper:
 1. `small` is a model of 3 layers of width 128 on tiny Shakespeare, for 300 steps: the paper's
    corpora do not come with this library. Its bits are not the paper's.
@@ -62,7 +53,7 @@ from experiments.harness import (
     each_seed,
     main,
 )
-from experiments.parts.spikegpt_claims import ROWS, SENTENCES, claims
+from experiments.parts.spikegpt_claims import METRICS, ROWS, SENTENCES, claims
 from jaxlearn.analysis.hidden import hidden_outputs
 from jaxlearn.analysis.ngrams import ngram_bits
 from jaxlearn.core import Batch, Model, Rule, TrainState, make_state, make_step, stack, trees
@@ -434,6 +425,7 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=(
         "`small`: 3 layers of width 128 on tiny Shakespeare, 300 steps.",
         "`paper`: 46 million weights on enwik8 as characters; `large`: 216 million on a file of "

@@ -17,11 +17,6 @@ projection (DRTP) and a network of which only the last layer is trained (shallow
 same networks, batches and schedule; recurrent networks read their answer at the last step, and all
 rules but BP and FA run through `rules/read_last.py`, without any gradient through time.
 
-`accuracy` is test accuracy in percent after the last step, `alignment` the mean cosine between
-outputs and targets in the first hidden layer, `codes` the accuracy of the nearest code in the last
-hidden layer. `temp_mb_N` is what XLA reserves for temporaries of one training step, in 10^6 bytes,
-with N hidden layers or N time steps.
-
 Deviations from the paper are listed in `DEVIATIONS`, each with its reason.
 """
 
@@ -38,7 +33,7 @@ from experiments.harness import Bench, Experiment, Peer, Program, Run, main
 from experiments.parts.abstract import abstract, labelled
 from experiments.parts.frozen_resnet20 import FEATURES
 from experiments.parts.tpsgd_adaptor import SHIFTS, features_of, unadapted
-from experiments.parts.tpsgd_claims import claims, figure
+from experiments.parts.tpsgd_claims import METRICS, claims, figure
 from experiments.parts.tpsgd_rates import EXTRA, METHODS, MODES, rates_of
 from experiments.parts.tpsgd_rows import rows
 from jaxlearn.core import (
@@ -451,9 +446,11 @@ EXPERIMENT = Experiment(
     program=program,
     bench=bench,
     figure=figure,
+    metrics=METRICS,
     deviations=DEVIATIONS,
     notes=(
-        "Memory is measured with 4096 examples a batch and equal layers in one compiled loop.",
+        "Memory by depth is measured with 4096 images a batch (by length with 100), tpSGD's equal "
+        "layers in one compiled loop.",
         "Layer by layer is the same rule under `transforms/in_turn.py`: every layer has the epochs "
         "and the schedule that the whole network has in other rows, so it takes three times as "
         "many steps with two hidden layers.",

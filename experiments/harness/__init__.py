@@ -31,6 +31,7 @@ keys may be added, none removed. A number that is not finite is written as null.
      "rows": [{"name", "metrics": {M: {"mean", "std", "n", "values"}}, "paper": {M: value}}],
      "claims": [{"id", "text", "holds", "measured", "explanation"}],
      "unjudged": [{"id", "text"}],           claims that this preset cannot show
+     "metrics": {M or a pattern: what it is, with its unit},
      "title", "citation", "deviations": [..], "notes": [..],
      "environment": {"date", "revision", "python", "jax", "jaxlib", "platform", "devices",
                      "machine", "cpus"}}

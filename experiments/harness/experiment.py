@@ -13,8 +13,9 @@ This module imports neither JAX nor matplotlib, for the same reason.
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,8 @@ class Experiment:
       train: (config, seeds, run) → {seed: metrics}: trains the given seeds of one row; it may
         `vmap` over them. See `each_seed` for one seed at a time.
       claims: measured rows → claims.
+      metrics: what each metric of `train` is, with its unit, by its name or by a pattern for
+        several: `{"accuracy": "test images, %", "temp_mb_*": "temporaries at so many steps, MB"}`.
       program: config → the abstract training step for `compile`; None when there is none.
       bench: () → what to time; None when there is nothing to compare.
       figure: table JSON (as `table --json` prints it) → matplotlib Figure.
@@ -243,6 +246,7 @@ class Experiment:
     program: Callable[[Any], Program] | None = None
     bench: Callable[[], Bench] | None = None
     figure: Callable[[Mapping[str, Any]], Any] | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)
     deviations: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seeds: int = 3
@@ -252,6 +256,16 @@ class Experiment:
             raise ValueError(f"experiment {self.slug!r} lacks the presets {sorted(missing)}")
         if unknown := sorted(set(self.slots) - set(SLOTS)):
             raise ValueError(f"experiment {self.slug!r}: {unknown} are not among the slots {SLOTS}")
+
+
+def legend(metrics: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Return those of `metrics` that describe any of the names, in the order of the names.
+
+    >>> legend({"mb_*": "temporaries, MB", "loss": "test loss"}, ["mb_4", "mb_8", "other"])
+    {'mb_*': 'temporaries, MB'}
+    """
+    keys = [key for name in names for key in metrics if fnmatchcase(name, key)]
+    return {key: metrics[key] for key in keys}
 
 
 def each_seed(

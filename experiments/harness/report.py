@@ -61,6 +61,9 @@ Figures are ours as mean ± sample standard deviation over the seeds, beside the
 <h3>{{ table.preset }}</h3>
 <p class="small">Seeds {{ table.seeds | join(", ") }}.</p>
 {{ grid(table.grid) }}
+{% if table.legend %}<p class="small">
+{% for name, text in table.legend.items() %}<b>{{ name }}</b>: {{ text | code }}
+{%- if not loop.last %}; {% endif %}{% endfor %}.</p>{% endif %}
 <ul class="claims">{% for line in table.claims %}
 <li class="{{ {"✓": "held", "✗": "failed"}.get(line[0], "small") }}">
 {{ line | code }}</li>{% endfor %}
@@ -206,6 +209,7 @@ def _table(table: dict[str, Any], picture: Path) -> dict[str, Any]:
         "preset": table["preset"],
         "seeds": table["seeds"],
         "grid": present.grid(table),
+        "legend": present.legend_of(table),
         "claims": present.claim_lines(table),
         "deviations": table["deviations"],
         "notes": table["notes"],

@@ -1,12 +1,13 @@
 """A table: every row at every seed, beside the paper's numbers, with the claims judged."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from experiments.harness import environment, runs
 from experiments.harness.discover import unknown
-from experiments.harness.experiment import Experiment, Measured, Row, spread
+from experiments.harness.experiment import Experiment, Measured, Row, legend, spread
 
 
 def find_row(experiment: Experiment, config: Any, name: str | None) -> Any:
@@ -57,6 +58,7 @@ def make(
         "unjudged": [{"id": claim.id, "text": claim.text} for claim in others],
         "title": experiment.title,
         "citation": experiment.paper,
+        "metrics": legend(experiment.metrics, dict.fromkeys(chain(*measured.values()))),
         "deviations": list(experiment.deviations),
         "notes": list(experiment.notes),
         "environment": environment.describe(),

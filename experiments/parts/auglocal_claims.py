@@ -2,6 +2,13 @@
 
 from experiments.harness import Claim, Measured
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test images after the last epoch, %",
+    "cka": "linear CKA with backprop's layers of the same seed, at most 500 test images, mean over "
+    "layers, 0 to 1",
+    "probe": "of at most 2,000 test images, by a linear classifier of the pooled middle layer (at "
+    "most 5,000 to fit), %",
+}
 SCHEDULE = "ResNet-32, d = 3: depths 3 x 6 then 2 x 6, and the first head copies layers 5, 10, 15"
 
 

@@ -2,6 +2,15 @@
 
 from experiments.harness import Claim, Measured
 
+METRICS: dict[str, str] = {
+    "old_old_*": "queries of the old model in its own gallery, %",
+    "*_cmc_*": "queries (test images) with another of their class among so many nearest in the "
+    "gallery, %",
+    "*_map": "mean average precision of these queries, themselves left out of the gallery, %",
+    "new_old_*": "queries of the last model in the gallery of the model before it, %",
+    "new_new_*": "queries of the last model in its own gallery, %",
+    "first_*": "queries of the twice updated model in the gallery of the first, %",
+}
 PAPER: dict[str, dict[str, float]] = {
     "old": {"old_old_cmc_1": 33.6, "old_old_cmc_5": 55.4, "old_old_map": 24.4},
     "independent": {

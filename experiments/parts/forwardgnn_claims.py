@@ -5,6 +5,15 @@ from typing import Any
 
 from experiments.harness import Claim, Measured, dots
 
+METRICS: dict[str, str] = {
+    "accuracy_*": "of test nodes, by so many layers, %",
+    "epochs_*": "full-batch steps until training of so many layers stopped; layers trained in turn "
+    "are added up",
+    "step_mb_*": "temporaries and arguments of a compiled step, MB: that layer alone "
+    "(single-forward) or all (backprop)",
+    "auc_*": "area under the ROC curve on test links and as many non-links, by so many layers, %",
+}
+
 
 def claims(measured: Measured) -> list[Claim]:
     """What the paper says of accuracy and memory, on the rows that there are."""

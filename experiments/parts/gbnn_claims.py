@@ -4,6 +4,17 @@ import numpy as np
 
 from experiments.harness import Claim, Measured
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test examples, mean over a seed's folds, %",
+    "accuracy half": "the same with the first half of the boosting stages alone, %",
+    "accuracy random half": "the same with a random half of the hidden units, mean of 10 draws, %",
+    "rmse": "root mean squared error on test examples, mean over a seed's folds, target's unit",
+    "rmse half": "the same with the first half of the boosting stages alone, target's unit",
+    "rmse random half": "the same with a random half of the hidden units, mean of 10 draws, "
+    "target's unit",
+    "accuracy linear head": "of the network that gave the features (perceptron, ResNet-20), by its "
+    "own last layer, %",
+}
 SMALL_SETS = ("breast-cancer", "sonar", "ionosphere", "digits", "energy", "concrete")
 DEEP = {
     "digits": ("on-deep-features", "a perceptron"),

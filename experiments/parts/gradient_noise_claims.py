@@ -2,6 +2,20 @@
 
 from experiments.harness import Claim, Measured
 
+METRICS: dict[str, str] = {
+    "best": "test accuracy of the restart with the best validation accuracy, %",
+    "mean": "test accuracy, mean over restarts, %",
+    "success": "restarts with 0.9 of `best` or more that beat always giving the most frequent "
+    "answer, %",
+    "under_*": "restarts wrong on fewer than so many % of the longer exercises, number",
+    "weight": "largest absolute weight of the hidden layers at the end, in any restart",
+    "classes": "most classes that a restart names on the test images, number",
+    "same_length": "exercises of the longest trained length with right results, mean over "
+    "restarts, %",
+    "digits": "right digits in the results of the longer exercises, mean over restarts, %",
+    "switched": "step that ended the linear start, mean over restarts (-1 where none did)",
+}
+
 
 def claims(measured: Measured) -> list[Claim]:
     """What noise should and should not change at this scale."""

@@ -3,6 +3,22 @@
 from experiments.harness import Claim, Measured
 from experiments.parts.granet_plasticity import KINDS
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test images after the last step, %",
+    "density": "share of the weights, biases aside, that is active, 0 to 1",
+    "excess": "active weights more than the target density allows (0 is exact), number",
+    "stray": "weights that are inactive and yet not zero, number",
+    "recovery": "test accuracy after a prune of 80 % and training on, less that before it, points",
+    "dense": "gain in test accuracy by training on from the checkpoint, nothing pruned, points",
+    "global * %": "the same gain with so many % of the weights pruned first, over all layers "
+    "together, points",
+    "uniform * %": "the same gain with so many % of every layer's weights pruned first, points",
+    "grow global * %": "as `global`, but as many weights are grown again from 0 in each layer, "
+    "points",
+    "grow uniform * %": "as `uniform`, but as many weights are grown again from 0 in each layer, "
+    "points",
+}
+
 
 def claims(measured: Measured) -> list[Claim]:
     """What the method should show at this scale."""

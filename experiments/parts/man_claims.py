@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from experiments.harness import Claim, Measured
 
 NONE, EMA, BIAS, BOTH = "none", "EMA", "bias block", "EMA + bias block"
+METRICS: dict[str, str] = {"error": "of test images after the last epoch, %"}
 
 
 def claims(measured: Measured, weights: Sequence[tuple[float, float]]) -> list[Claim]:

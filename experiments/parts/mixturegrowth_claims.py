@@ -5,6 +5,17 @@ from experiments.harness import Claim, Measured
 OURS, MEMBER, WIDER = "MixtureGrowth, orthogonal", "member 0", "Net2WiderNet"
 ZERO, BLOCKS = "MixtureGrowth, zero", "MixtureGrowth, random blocks"
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test images after all training of the row, %",
+    "tflop": "FLOPs of all training behind the row, closed form (6 per forward multiply-add of a "
+    "kernel), 10^12",
+    "flops_share": "FLOPs of a member's step by those of the grown network's, closed form, ratio",
+    "temp_share": "temporaries of a member's compiled step by those of the grown network's, ratio",
+    "start": "test accuracy right after growth, or before member 0 is trained on, %",
+    "from_ensemble": "largest |grown - members' sum| of test logits right after growth, by the "
+    "largest |sum|, ratio",
+}
+
 SHORT = (
     "Net2WiderNet goes on from member 0's accuracy for 158 wide steps, MixtureGrowth from about "
     "half of it for 96; with three times the steps (seed 100, validation) they have 54.8 and 54.1"

@@ -8,6 +8,14 @@ from experiments.harness import Claim, Measured
 from experiments.harness.dots import panel
 
 SMALL = ("small", "more")
+METRICS: dict[str, str] = {
+    "perplexity": "of test text, per character in the rows of text and per token in all others",
+    "sparsity": "zeros among the prunable weights at the end, %",
+    "trained": "retrained parameters as a share of the network's, %; 0 by blocks, which take turns",
+    "error_pruned": "mean squared error of blocks' outputs after pruning, on training text",
+    "error_after": "the same after reconstruction; equal to error_pruned in rows not by blocks",
+    "accuracy": "of test images, %",
+}
 
 
 def claims(measured: Measured) -> list[Claim]:

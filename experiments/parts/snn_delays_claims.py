@@ -5,6 +5,18 @@ from functools import partial
 from experiments.harness import Claim, Measured
 from experiments.parts.snn_delays_rows import METHODS, SPARSE
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test clips after the last epoch, learned delays rounded to whole steps, %",
+    "unrounded": "the same with the bumps of training instead of rounded delays, %",
+    "spikes": "per hidden neuron and clip, over the first 100 test clips, mean of layers",
+    "best": "accuracy after the epoch where it was highest, so chosen by the test clips, %",
+    "moved": "mean distance of delays from their start, in steps of 10 ms; masked synapses count "
+    "as well",
+    "ends": "share of delays within half a step of the shortest or longest, without masked "
+    "synapses, %",
+    "parameters": "trained, in thousands; a masked synapse counts neither as a weight nor as a "
+    "delay",
+}
 TRIANGLES, SHARED = "triangles", "two taps share the weight (v1)"
 HEAVISIDE = "no membrane (Heaviside)"
 

@@ -2,6 +2,21 @@
 
 from experiments.harness import Claim, Measured
 
+METRICS: dict[str, str] = {
+    "slope": "exponent s of the estimate's error, m^s by the number m of features; -1/2 is "
+    "expected",
+    "rmse_*": "root mean square error of the estimate by so many features, over 32 random pairs of "
+    "vectors",
+    "accuracy": "of test images or sentences, %; uptrain: after the second training",
+    "layer_params": "number trained in the compared hidden layer, or in all of a bundle or ridge "
+    "regression",
+    "rmse": "root mean square error on a table's test rows, in units of its target; seed s is the "
+    "s-th split",
+    "adapter_params": "number of trained parameters, those of the classifier left out",
+    "before": "test accuracy of the ViT before layers are replaced and it is trained on, %",
+    "network_params": "number of parameters of the ViT after the replacement",
+}
+
 
 def claims(measured: Measured) -> list[Claim]:
     """What the method should show at this scale."""

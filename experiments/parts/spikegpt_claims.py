@@ -25,6 +25,22 @@ SENTENCES: dict[Literal["subjectivity", "movie_reviews", "sst2", "sst5"], tuple[
 }
 """Sets of sentences: what the paper calls them, and their classes."""
 
+METRICS: dict[str, str] = {
+    "bits": "cross-entropy of the test text, bits per character; networks read it window by window",
+    "streamed": "largest difference between logits read at once and token by token, 4 windows of "
+    "the test text",
+    "rewritten": "share of 32 tokens written behind 4 prompts of 8 that rereading all for each "
+    "token gives too, %",
+    "weights": "parameters of the network, thousands",
+    "spikes": "share of neurons behind the mixes that fire at a token of test sentences or 32 test "
+    "windows, %",
+    "products": "multiplications of the linear maps per token, thousands",
+    "additions": "products times the share of neurons that fire, as the paper counts, thousands "
+    "per token",
+    "accuracy": "of test sentences, %",
+    "majority": "share of the most frequent class of the test sentences, %",
+}
+
 
 def claims(measured: Measured) -> list[Claim]:
     """The claims of the table that was measured; margins were fixed before any of its seeds."""

@@ -5,6 +5,17 @@ from typing import Any
 
 from experiments.harness import Claim, Measured
 
+METRICS: dict[str, str] = {
+    "accuracy": "of test images or clips after the last step, %; frozen: the pretrained network as "
+    "it is",
+    "alignment": "mean cosine of outputs and targets in the first hidden layer, last training "
+    "batch",
+    "codes": "share of test examples whose class has the code nearest to the last hidden layer's "
+    "output, %",
+    "temp_mb_*": "temporaries XLA reserves for a training step with so many hidden layers or time "
+    "steps, MB",
+}
+
 
 def claims(measured: Measured) -> list[Claim]:
     """What the method should show at this scale; margins fixed before the table's seeds ran."""

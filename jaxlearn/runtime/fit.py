@@ -87,7 +87,8 @@ def fit(
             default, but for steps with convolutions on the CPU, whose compiler runs those some
             30 times slower inside a loop.
         evaluate: `evaluate(state) -> {"validation/accuracy": ...}`, called every `evaluate_every`
-            steps and after the last one.
+            steps and after the last one. Its names must not be those of the step's own metrics,
+            beside which they stand in the history.
         evaluate_every: as said; only after the last step by default.
         monitor: the value of `evaluate` to keep the best state by. Choose one of validation data.
         mode: `"max"` if larger is better, or `"min"`. Of values per seed the mean decides.
@@ -195,7 +196,7 @@ def fit(
             rows, waiting = settle(result, state), None
             agreed = max(agreed, int(result.request))
             if judge:
-                rows[-1] |= judge(state)
+                rows[-1] |= _beside(rows[-1], judge(state))
                 run = _judged(run, rows[-1], monitor, mode, patience)
             record(rows)
             for callback in callbacks:
@@ -211,6 +212,14 @@ def fit(
             if agreed == LEAVE:
                 raise SystemExit(EXIT)
         return Fitted(run.state, run.best, history, run.position)
+
+
+def _beside(row: Mapping[str, Any], judged: Mapping[str, Any]) -> Mapping[str, Any]:
+    if twice := sorted(row.keys() & judged.keys()):
+        raise ValueError(
+            f"evaluate and the step both measure {twice}; name evaluate's apart, as 'test/accuracy'"
+        )
+    return judged
 
 
 class _Run(NamedTuple):

@@ -21,6 +21,7 @@ TABLE = {
     "rows": [{"name": str, "metrics": {...: METRIC}, "paper": {...: NUMBER}}],
     "claims": [{"id": str, "text": str, "holds": bool, "measured": str, "explanation": str}],
     "unjudged": [{"id": str, "text": str}],
+    "metrics": {...: str},
     "title": str,
     "citation": str,
     "deviations": [str],

@@ -5,13 +5,16 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 from json_shapes import TABLE, check
 
 from experiments.harness import discover, outline, store
+from experiments.harness.experiment import legend
 
+KEPT = Path(__file__).parents[2] / "experiments" / "results"
 SLUGS = list(discover.files())
 every = pytest.mark.parametrize("slug", SLUGS)
 
@@ -63,6 +66,16 @@ def test_program_returns_the_state_it_took(slug):
         assert (new.shape, new.dtype) == (old.shape, old.dtype)
 
 
+@every
+def test_every_kept_column_is_described(slug):
+    made, names = discover.load(slug), set()
+    for file in (KEPT / slug).glob("*.json"):
+        table = json.loads(file.read_text())
+        if "claims" in table:
+            names |= {name for row in table["rows"] for name in row["metrics"]}
+    assert {name for name in names if not legend(made.metrics, [name])} == set()
+
+
 TIMES = {"step_ratio", "time_vs_sltt"}
 """Metrics that a clock decides."""
 
@@ -91,6 +104,8 @@ def test_smoke_tables_of_one_seed_are_equal_and_of_another_differ(slug, tmp_path
         check(made, TABLE)
         assert made["seeds"] == [0, 1]
         assert all(row["metrics"] for row in made["rows"])
+        names = {name for row in made["rows"] for name in row["metrics"]}
+        assert {name for name in names if not legend(made["metrics"], [name])} == set()
         results.append(measured(folder))
     assert results[0] == results[1]
     assert results[0].keys() == {"seed-0", "seed-1"}

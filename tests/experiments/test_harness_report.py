@@ -53,6 +53,7 @@ def test_report_holds_every_table_claim_and_figure_and_needs_no_network(harness)
         for claim in made["claims"]:
             assert f"✓ {claim['id']}: {claim['text']}" in text
     assert "<b>Another" not in text
+    assert "<b>loss</b>: <code>x^2 / 2</code> at the end; " in text
     pictures = [source for source in page.sources if source.startswith("data:image/png")]
     assert len(pictures) == 2
     assert base64.b64decode(pictures[0].partition(",")[2]) == (first / "small.png").read_bytes()

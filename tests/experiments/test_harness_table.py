@@ -126,6 +126,8 @@ def test_markdown_agrees_with_json(harness):
         assert cells[row["name"]][3].startswith("n/a")
     for claim in made["claims"]:
         assert f"{claim['id']}: {claim['text']} [{claim['measured']}]" in text
+    assert made["metrics"] == {"loss": "`x^2 / 2` at the end", "st*t": "always 1"}
+    assert "- `st*t`: always 1\n" in text
     assert "1. It is not a paper." in text
     assert (folder / "small.png").read_bytes().startswith(b"\x89PNG")
 

@@ -124,6 +124,13 @@ def test_evaluation_joins_the_row_of_its_step():
     assert done.history[-1]["validation/error"] == toy.evaluate(done.state)["validation/error"]
 
 
+def test_evaluation_under_the_name_of_a_training_metric_is_refused():
+    """It would replace the batch's number in one row of many, and the two would look alike."""
+    judge = lambda state: {"loss": 0.0}
+    with pytest.raises(ValueError, match=r"both measure \['loss'\]"):
+        fit(toy.step, toy.state(), toy.batches, steps=4, evaluate=judge, **QUIET)
+
+
 def test_stops_early_and_keeps_the_best_state():
     values = iter([0.1, 0.5, 0.4, 0.3, 0.9])
     seen = []
