@@ -19,7 +19,9 @@ def dots(table: Mapping[str, Any], metrics: Mapping[str, str], colours: Sequence
 
     rows = table["rows"]
     metrics = {m: label for m, label in metrics.items() if any(m in r["metrics"] for r in rows)}
-    drawing = Figure(figsize=(4.6 * len(metrics), 0.36 * len(rows) + 1.1), layout="constrained")
+    width = 3.2 + 0.08 * max(len(row["name"]) for row in rows)  # of a panel and the names beside it
+    size = (width * len(metrics), 0.32 * len(rows) + 1.0)
+    drawing = Figure(figsize=size, layout="constrained")
     panels = drawing.subplots(1, len(metrics), squeeze=False)[0]
     for axes, (metric, label) in zip(panels, metrics.items(), strict=True):
         panel(axes, rows, metric, label, colours)
