@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +20,15 @@ def small(folder: Path, size: str = "600k") -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        _unmount(folder)
+
+
+def _unmount(folder: Path, seconds: float = 10) -> None:
+    """What closes files in threads of its own, as the arrays' storage does, has so long for it."""
+    deadline = time.monotonic() + seconds
+    while subprocess.run(["umount", str(folder)], capture_output=True).returncode:
+        assert time.monotonic() < deadline, f"files in {folder} are still open after {seconds} s"
+        time.sleep(0.1)
 
 
 def read_only(folder: Path) -> None:

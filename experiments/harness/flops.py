@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from jaxlearn.models.layers.canonical import CANONICAL, layout
+
 FREE = {
     "and", "argmax", "argmin", "bitcast_convert_type", "broadcast_in_dim", "concatenate",
     "convert_element_type", "copy", "copy_p", "dynamic_slice", "dynamic_update_slice", "eq",
@@ -56,7 +58,13 @@ def _equation(equation: core.JaxprEqn) -> float:
         shape = _shape(equation.invars[0])
         return 2 * _size(equation.outvars) * math.prod(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
-        return _convolution(equation)
+        numbers, strides = params["dimension_numbers"], params["window_strides"]
+        spread, gap = params["lhs_dilation"], params["rhs_dilation"]
+        return _convolution(equation, numbers, strides, params["padding"], spread, gap)
+    if name == CANONICAL.name:
+        numbers = layout(len(params["strides"]))
+        spread, gap = params["spread"], params["dilation"]
+        return _convolution(equation, numbers, params["strides"], params["padding"], spread, gap)
     inner = [of_traced(jaxpr) for jaxpr in _bodies(params)]
     if name == "cond":
         return max(inner)
@@ -69,25 +77,19 @@ def _equation(equation: core.JaxprEqn) -> float:
     return _size(equation.outvars)
 
 
-def _convolution(equation: core.JaxprEqn) -> float:
+def _convolution(equation: core.JaxprEqn, numbers: Any, *window: Any) -> float:
     """Two per product of an entry of the image with one of the kernel; borders of zeros are free.
 
     So are the zeros between the entries of a dilated image, which the gradient of a stride has.
     """
-    params: dict[str, Any] = equation.params
-    numbers = params["dimension_numbers"]
     image, kernel = (_shape(variable) for variable in equation.invars)
     out = _shape(equation.outvars[0])
     batch, features, *places = (out[axis] for axis in numbers.out_spec)
     _, inputs, *taps = (kernel[axis] for axis in numbers.rhs_spec)
     _, _, *sides = (image[axis] for axis in numbers.lhs_spec)
     found = 2.0 * batch * features * inputs
-    geometry = zip(params["window_strides"], params["padding"], strict=True)
-    dilations = zip(params["lhs_dilation"], params["rhs_dilation"], strict=True)
-    sizes = zip(places, taps, sides, strict=True)
-    for (o, k, i), (stride, (low, _)), (spread, gap) in zip(
-        sizes, geometry, dilations, strict=True
-    ):
+    axes = zip(places, taps, sides, *window, strict=True)
+    for o, k, i, stride, (low, _), spread, gap in axes:
         at = np.arange(o)[:, None] * stride + np.arange(k) * gap - low
         found *= np.sum((at >= 0) & (at <= (i - 1) * spread) & (at % spread == 0))
     return float(found)

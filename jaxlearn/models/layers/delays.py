@@ -4,16 +4,14 @@ Hammouamri, Khalfaoui-Hassani and Masquelier, "Learning Delays in Spiking Neural
 Dilated Convolutions with Learnable Spacings", ICLR 2024, arXiv 2306.17670.
 """
 
-from functools import partial
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen
-from jax import lax
 
-from jaxlearn.models.layers.shifted import in_pieces, together
+from jaxlearn.models.layers.canonical import by_platform
 
 Bump = Literal["gauss", "triangle", "v1"]
 """The shape of a synapse in training: `bumps`, `triangles` or `between`."""
@@ -85,9 +83,7 @@ def _taps(position: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
 def delayed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`y[t] = sum over taps n of kernel[n] x[t - (length - 1 - n)]`, nothing from the future.
 
-    On CPU it is a product of the shifted sequences side by side, a few sequences at a time, as in
-    `layers.conv`: gradients of long temporal convolutions are several times slower there. Other
-    platforms use their convolution.
+    On CPU it is `layers.canonical`, other platforms use their convolution.
 
     Args:
         x: `[batch, T, inputs]`; zero before it begins and after it ends.
@@ -96,30 +92,8 @@ def delayed(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
         `[batch, T + (length - 1) // 2, outputs]`: what is late still arrives.
     """
-    return lax.platform_dependent(x, kernel, cpu=_as_products, default=_native)
-
-
-def _edges(length: int) -> tuple[int, int]:
-    return length - 1, (length - 1) // 2
-
-
-def _native(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    numbers = ("NWC", "WIO", "NWC")
-    edges = [_edges(len(kernel))]
-    return lax.conv_general_dilated(x, kernel, (1,), edges, dimension_numbers=numbers)
-
-
-def _as_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    frames, row = x.shape[1] + (len(kernel) - 1) // 2, len(kernel) * x.shape[2]
-    return in_pieces(partial(_as_product, kernel=kernel), x, together(len(x), frames, row))
-
-
-def _as_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     length = len(kernel)
-    wide = jnp.pad(x, ((0, 0), _edges(length), (0, 0)))
-    frames = x.shape[1] + (length - 1) // 2
-    shifted = [wide[:, n : n + frames] for n in range(length)]
-    return jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1])
+    return by_platform(x, kernel, strides=(1,), padding=[(length - 1, (length - 1) // 2)])
 
 
 class DelayedLinear(linen.Module):
