@@ -12,7 +12,7 @@ from flax import linen
 from jaxlearn.core import Model, from_linen
 from jaxlearn.models.layers.adaptive_pool import adaptive_average_pool
 from jaxlearn.models.layers.batch_norm import BatchNorm
-from jaxlearn.models.layers.conv import KAIMING
+from jaxlearn.models.layers.conv import KAIMING, Conv
 
 VGG13 = (2, 2, 2, 2, 2)
 """Convolutions per stage of VGG-13, 10 layers."""
@@ -39,9 +39,7 @@ class ConvLayer(linen.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, H, W, width]`, or to half the side."""
         x = linen.max_pool(x, (2, 2), (2, 2)) if self.pool else x
-        x = linen.Conv(self.width, (3, 3), padding=((1, 1), (1, 1)), kernel_init=self.kernel_init)(
-            x
-        )
+        x = Conv(self.width, kernel_init=self.kernel_init)(x)
         return linen.relu(BatchNorm(self.sync)(x, train))
 
 

@@ -84,8 +84,8 @@ def fit(
             `"model"` large arrays of the state are shared out too, see `distribute`.
         chunk: steps between two looks at the metrics.
         on_device: loop over a chunk on the device, which spares the dispatch of each step. The
-            default, but for steps with convolutions on the CPU, whose compiler runs those some
-            30 times slower inside a loop.
+            default, but for steps with XLA's own convolutions on the CPU, whose gradients it runs
+            up to 400 times slower inside a loop (`jaxlearn.models.layers.conv` has others).
         evaluate: `evaluate(state) -> {"validation/accuracy": ...}`, called every `evaluate_every`
             steps and after the last one. Its names must not be those of the step's own metrics,
             beside which they stand in the history.

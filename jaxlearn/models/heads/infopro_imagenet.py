@@ -7,7 +7,7 @@ from jaxlearn.core import Model, from_linen
 from jaxlearn.models.cifar_resnet import conv
 from jaxlearn.models.heads.branches import branches
 from jaxlearn.models.layers.batch_norm import BatchNorm
-from jaxlearn.models.layers.conv import KAIMING
+from jaxlearn.models.layers.conv import Conv
 from jaxlearn.models.layers.linear import linear
 from jaxlearn.models.layers.resize import resize_aligned
 
@@ -32,9 +32,9 @@ class StagedDecoder(linen.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Map `[batch, H, W, C]` to `[batch, side, side, 3]`, the side being the last stage's."""
         for width, size, side in self.stages:
-            x = linen.relu(BatchNorm(self.sync)(_biased(width, size)(x), train))
+            x = linen.relu(BatchNorm(self.sync)(Conv(width, size)(x), train))
             x = resize_aligned(x, side)
-        return _biased(3, 3)(x)
+        return Conv(3, 3)(x)
 
 
 class StagedClassifier(linen.Module):
@@ -75,8 +75,3 @@ def imagenet_infopro_head(
             "features": from_linen(StagedClassifier(classes, classifier, sync)),
         }
     )
-
-
-def _biased(width: int, size: int) -> linen.Conv:
-    padding = ((size // 2, size // 2),) * 2
-    return linen.Conv(width, (size, size), padding=padding, kernel_init=KAIMING)
