@@ -1,8 +1,8 @@
 """AugLocal (Ma, Wu, Si, Tan, ICLR 2024): local heads that look like what comes after them.
 
-Expected (`small`, seeds 0 to 2): backprop 42.9 %, greedy 36.7, DGL 38.6, AugLocal with d = 1, 3
-42.1, 41.5; all claims hold, in 14 minutes on 2 cores. Greedy layers are least like backprop's (CKA
-0.72, the others 0.80 to 0.82). Memory of a step at batch 1024 on one
+Expected (`small`, seeds 0 to 2): backprop 43.5 %, greedy 36.9, DGL 38.5, AugLocal with d = 1, 3
+41.8, 41.8; all claims hold, in 8 minutes on 2 cores. Greedy layers are least like backprop's (CKA
+0.72, the others 0.79 to 0.83). Memory of a step at batch 1024 on one
 TPU v5e chip, from its compiler: ResNet-32 takes 1710 MiB under backprop and 542 MiB under AugLocal
 with d = 2 and equal modules in a loop, ResNet-110 6134 and 585 MiB (`results/auglocal/memory.json`,
 `experiments/_auglocal_memory.py`).

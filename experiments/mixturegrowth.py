@@ -1,10 +1,10 @@
 """MixtureGrowth, WACV 2024: two small networks become the diagonal blocks of a wide one.
 
-Expected (`small`, seeds 0 to 2), test accuracy: member 0 41.9 %, the sum of both members' logits
-43.1, the target from scratch 43.9; right after growth MixtureGrowth has 21.0 (random blocks 13.5),
-in the end 45.5 (random blocks 42.9, grown with zeros 45.7). One claim fails: Net2WiderNet has 46.3.
-Member 0 trained on has 52.5, so that steps count for more than width here. Accuracies of the last
-phase rest on a rate that was chosen with one seed. About 10 minutes of one idle core.
+Expected (`small`, seeds 0 to 2), test accuracy: member 0 42.0 %, the sum of both members' logits
+43.4, the target from scratch 43.3; right after growth MixtureGrowth has 22.2 (random blocks 11.8),
+in the end 44.7 (random blocks 43.6, grown with zeros 46.1). One claim fails: Net2WiderNet has 45.5.
+Member 0 trained on has 51.7, so that steps count for more than width here. Accuracies of the last
+phase rest on a rate that was chosen with one seed. About 7 minutes of 2 cores that had other work.
 
     python -m experiments table mixturegrowth --preset small
 

@@ -53,7 +53,7 @@ def canonical(
         "spread": tuple(spread or ones),
         "dilation": tuple(dilation or ones),
     }
-    return CANONICAL.bind(x, kernel, **window)
+    return CANONICAL.bind(*_varying_alike(x, kernel), **window)
 
 
 def by_platform(
@@ -124,9 +124,22 @@ def _as_product(x: jax.Array, kernel: jax.Array, **window: Any) -> jax.Array:
 
 @CANONICAL.def_abstract_eval
 def _shaped(x: Any, kernel: Any, **window: Any) -> Any:
-    shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in (x, kernel)]
-    out = jax.eval_shape(lambda x, kernel: _apply(x, kernel, **window), *shapes)
-    return x.update(shape=out.shape, dtype=out.dtype, weak_type=False)
+    (out,) = jax.make_jaxpr(partial(_apply, **window))(x, kernel).out_avals
+    return out
+
+
+def _varying_alike(*arrays: Any) -> list[jax.Array]:
+    """The arrays, each marked as varying over every mesh axis that one of them varies over.
+
+    As JAX marks what its own operations take within `shard_map`, so that the gradient of what was
+    the same on all devices is summed over them.
+    """
+    over = [jax.typeof(array).mat.varying for array in arrays]
+    every = frozenset().union(*over)
+    return [
+        lax.pcast(array, tuple(every - own), to="varying")
+        for array, own in zip(arrays, over, strict=True)
+    ]
 
 
 def _spans(sizes: Sequence[int], steps: Sequence[int]) -> list[int]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from jax import lax
 
 from jaxlearn.models.layers.canonical import by_platform, canonical, layout
+from tests.devices import run_on
 
 SIDES = {1: (7,), 2: (5, 6), 3: (4, 3, 4)}
 
@@ -144,3 +145,27 @@ def test_a_batch_of_pairs_is_no_convolution_in_groups():
     text = jax.jit(run).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
     assert "feature_group_count = 1" in text
     assert "feature_group_count = 3" not in text
+
+
+SHARED = """
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from jaxlearn.models.layers.canonical import canonical
+
+mesh = Mesh(jax.devices(), ("data",))
+x = jax.random.normal(jax.random.key(0), (4, 6, 6, 2))
+kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 3))
+loss = lambda x, k: jnp.sum(jnp.sin(canonical(x, k, (1, 1), [(1, 1)] * 2)))
+slopes = jax.jit(jax.grad(loss, (0, 1)))
+whole = slopes(x, kernel)
+specs = P("data"), P()
+mapped = jax.shard_map(jax.grad(loss, (0, 1)), mesh=mesh, in_specs=specs, out_specs=specs)
+for found in (mapped(x, kernel), slopes(jax.device_put(x, NamedSharding(mesh, P("data"))), kernel)):
+    print(max(float(jnp.abs(a - b).max()) for a, b in zip(found, whole)))
+"""
+
+
+def test_devices_that_share_the_examples_sum_the_gradient_of_the_kernel():
+    """Within `shard_map` and where the compiler divides the work."""
+    assert all(float(line) < 1e-4 for line in run_on(2, SHARED).split())
