@@ -71,8 +71,8 @@ schedule = dict(initial_density=0.5, final_density=0.2, total_steps=12, interval
 tx = granet(optax.adam(1e-3), key=jax.random.key(7), **schedule)
 make = jax.jit(lambda: make_state(rule, tx, jax.random.key(0), feed(0)))
 pairs = data_mesh(model=2)
-hits = {"accuracy": lambda out, batch: jnp.argmax(out, -1) == batch["labels"]}
-options = dict(steps=12, evaluate_every=4, monitor="accuracy", save_every=6, progress=False)
+hits = {"test/accuracy": lambda out, batch: jnp.argmax(out, -1) == batch["labels"]}
+options = dict(steps=12, evaluate_every=4, monitor="test/accuracy", save_every=6, progress=False)
 judge = lambda mesh: evaluator(rule.predict, hits, [feed(99)], mesh)
 """
 
