@@ -23,6 +23,7 @@ from flax import linen
 
 from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.parts.abstract import abstract, labelled
+from experiments.parts.mask_events import interval
 from jaxlearn.core import Model, Rule, TrainState, from_linen, make_state, make_step, stack
 from jaxlearn.data import load
 from jaxlearn.data.batches import batches
@@ -38,9 +39,6 @@ from jaxlearn.transforms.granet import granet
 
 PILLARS = ("backprop", "auglocal", "single-forward", "sltt")
 CLASSES = 10
-EVENTS_APART = 5
-"""The fewest updates between two swaps. Adam's first update moves every grown weight by the
-learning rate, to the last bit or two; removal right after it would be by rounding."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,8 @@ def transform_of(config: Config) -> optax.GradientTransformation:
     adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
     if not config.sparse:
         return adam
-    interval = max(config.steps // 25, EVENTS_APART)
-    return granet(adam, final_density=config.density, total_steps=config.steps, interval=interval)
+    steps, often = config.steps, interval(config.steps, 25)
+    return granet(adam, final_density=config.density, total_steps=steps, interval=often)
 
 
 def train(config: Config, seeds: Sequence[int], run: Run) -> Mapping[int, Mapping[str, float]]:

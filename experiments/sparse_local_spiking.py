@@ -35,6 +35,7 @@ from jaxlearn_kernels.lif import Neuron
 from experiments.harness import Bench, Claim, Experiment, Measured, Peer, Program, Row, Run, main
 from experiments.harness.dots import dots
 from experiments.parts.abstract import abstract, labelled
+from experiments.parts.mask_events import interval
 from jaxlearn.core import (
     Batch,
     Model,
@@ -67,9 +68,6 @@ from jaxlearn.transforms.sparsity.prunable import matrices_and_filters
 CLASSES = 10
 TEACHERS = ("BPTT", "SLTT", "greedy", "AugLocal")
 LONG = 4
-EVENTS_APART = 5
-"""The fewest updates between two swaps: Adam's first update makes all grown weights equally large.
-"""
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def transform_of(config: Config, steps: int) -> optax.GradientTransformation:
         adam,
         final_density=config.density,
         total_steps=steps,
-        interval=max(steps // 40, EVENTS_APART),
+        interval=interval(steps, 40),
         stop=steps // 2,
         prunable=of_the_network,
     )

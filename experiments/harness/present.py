@@ -62,11 +62,6 @@ def claim_lines(table: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def legend_of(table: Mapping[str, Any]) -> Mapping[str, str]:
-    """What the columns are; tables of earlier versions do not say."""
-    return table.get("metrics", {})
-
-
 def environment_line(environment: Mapping[str, Any]) -> str:
     """Return the environment as one line."""
     return ", ".join(f"{key} {value}" for key, value in environment.items() if value is not None)
@@ -80,7 +75,7 @@ def markdown(table: Mapping[str, Any], picture: bool = False) -> str:
         f"{table['citation']}\n\nPreset `{table['preset']}`, seeds {seeds}; "
         "ours as mean ± sample standard deviation over them, beside the paper's figures.",
         markdown_grid(grid(table)),
-        _section("Columns", [f"`{name}`: {text}" for name, text in legend_of(table).items()]),
+        _section("Columns", [f"`{name}`: {text}" for name, text in table["metrics"].items()]),
         _section("Claims", claim_lines(table)),
         _section("Deviations from the paper", table["deviations"], numbered=True),
         _section("Notes", table["notes"]),
@@ -121,7 +116,7 @@ def print_table(table: Mapping[str, Any]) -> None:
     for place, lines in enumerate(pages(grid(table), console.width)):
         title = f"{table['title']} ({table['preset']})"
         console.print(_rich(title if place == 0 else "continued", lines))
-    for name, text in legend_of(table).items():
+    for name, text in table["metrics"].items():
         console.print(f"{name}: {text}", style="dim", markup=False, highlight=False)
     for line in claim_lines(table):
         style = {"✓": "green", "✗": "red"}.get(line[0], "dim")

@@ -209,7 +209,7 @@ def _table(table: dict[str, Any], picture: Path) -> dict[str, Any]:
         "preset": table["preset"],
         "seeds": table["seeds"],
         "grid": present.grid(table),
-        "legend": present.legend_of(table),
+        "legend": table["metrics"],
         "claims": present.claim_lines(table),
         "deviations": table["deviations"],
         "notes": table["notes"],

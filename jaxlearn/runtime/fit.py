@@ -85,7 +85,7 @@ def fit(
         chunk: steps between two looks at the metrics.
         on_device: loop over a chunk on the device, which spares the dispatch of each step. The
             default, but for steps with XLA's own convolutions on the CPU, whose gradients it runs
-            up to 400 times slower inside a loop (`jaxlearn.models.layers.conv` has others).
+            5 to 180 times slower inside a loop (`jaxlearn.models.layers.conv` has others).
         evaluate: `evaluate(state) -> {"validation/accuracy": ...}`, called every `evaluate_every`
             steps and after the last one. Its names must not be those of the step's own metrics,
             beside which they stand in the history.

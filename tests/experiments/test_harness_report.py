@@ -265,6 +265,7 @@ def test_markdown_escapes_the_bar_of_a_cell():
         "rows": [{"name": "p(x|y)", "metrics": metrics, "paper": {}}],
         "claims": [],
         "unjudged": [],
+        "metrics": {},
         "deviations": [],
         "notes": [],
         "environment": {},
