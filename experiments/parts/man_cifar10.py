@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments import auglocal
 from experiments.harness import Program
-from experiments.parts.auglocal_images import over_images
+from experiments.parts import auglocal_images
 from jaxlearn.core import Model, Rule
 from jaxlearn.data.cifar10 import MEAN, STD
 from jaxlearn.models.cifar_resnet import cifar_resnet, classifier
@@ -41,7 +41,7 @@ def protocol(config: Any) -> auglocal.Config:
 
 def over_images(rule: Rule, config: Any) -> Rule:
     """A rule for normalised images, cropped and flipped in training, over values 0 to 255."""
-    return over_images(rule, protocol(config))
+    return auglocal_images.over_images(rule, protocol(config))
 
 
 def abstract_program(rule: Rule, config: Any) -> Program:
