@@ -8,18 +8,17 @@ every turn, and a short step runs once without the clock before it is timed.
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.harness import allocations, environment, flops, loop, store, timing
 from experiments.harness.experiment import Bench, Program
 
+Name = TypeVar("Name", bound=Hashable)
+
 TURNS = 20
 """Turns per bench, fewer (never under five) when the bench would take over a minute."""
-
-SETTLED = 0.2
-"""Seconds; what ran before is lost in a sample that is longer."""
 
 
 def measure(
@@ -112,18 +111,21 @@ def compiled(program: Program) -> tuple[timing.Runner, dict[str, Any]]:
 
 
 def take_turns(runners: Mapping[str, timing.Runner], turns: int = TURNS) -> dict[str, list[float]]:
-    """Return seconds per step of every runner, one figure per turn; the order is always drawn."""
-    repeats = {name: timing.repeats(runner) for name, runner in runners.items()}
-    times: dict[str, list[float]] = {name: [] for name in runners}
+    """Return seconds per step of every runner, one figure per turn."""
+    return in_turns({name: timing.sampler(runner) for name, runner in runners.items()}, turns)
+
+
+def in_turns(
+    samples: Mapping[Name, Callable[[], float]], turns: int = TURNS
+) -> dict[Name, list[float]]:
+    """Return what the samples give, one figure per turn; the order is always drawn."""
+    times: dict[Name, list[float]] = {name: [] for name in samples}
     start, orders = time.perf_counter(), random.Random(0)
     for turn in range(turns):
         if turn >= 5 and time.perf_counter() - start > 60:
             break
-        for name in orders.sample(list(runners), len(runners)):
-            found = timing.clock(runners[name], repeats[name])
-            if found * repeats[name] < SETTLED:
-                found = timing.clock(runners[name], repeats[name])
-            times[name].append(found)
+        for name in orders.sample(list(samples), len(samples)):
+            times[name].append(samples[name]())
     return times
 
 

@@ -12,6 +12,9 @@ SAMPLE = 0.01
 """Seconds a sample lasts at least: short steps are repeated, so that dispatch overlaps as it does
 in a training loop."""
 
+SETTLED = 0.2
+"""Seconds; what ran before is lost in a sample that is longer."""
+
 Runner = Callable[[], object]
 
 
@@ -31,6 +34,17 @@ def repeats(runner: Runner, sample: float = SAMPLE) -> int:
     """Warm a runner up and return how many of its steps fill a sample."""
     fastest = min(clock(runner) for _ in range(WARM_UP))
     return max(1, round(sample / max(fastest, 1e-7)))
+
+
+def sampler(runner: Runner) -> Callable[[], float]:
+    """Warm a runner up and return what measures its seconds per call, a short one settled first."""
+    count = repeats(runner)
+
+    def sample() -> float:
+        found = clock(runner, count)
+        return clock(runner, count) if found * count < SETTLED else found
+
+    return sample
 
 
 def spread(seconds: list[float]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxlearn.core import axis
 from jaxlearn.core.contracts import CONTEXT, Batch, PyTree
 from jaxlearn.core.trees import batch_size
+from jaxlearn.runtime.pace import pacer
 from jaxlearn.runtime.parallel import batch_specs, spmd
 
 MASK = "mask"
@@ -58,9 +59,10 @@ def evaluator(
     chosen = tuple(metrics.items())
 
     def evaluate(state: Any) -> dict[str, float]:
+        pace = pacer()
         whole = eval_batches() if callable(eval_batches) else eval_batches
         results = [
-            _sums(predict, chosen, mesh, state.params, state.state, batch)
+            pace(_sums(predict, chosen, mesh, state.params, state.state, batch))
             for batch in _filled(whole, mesh)
         ]
         counts, totals = zip(*jax.device_get(results), strict=True) if results else ((0,), ())

@@ -16,6 +16,7 @@ from jaxlearn.runtime import checkpoint, metrics
 from jaxlearn.runtime.chunk import Result, convolves, device_loop, host_loop
 from jaxlearn.runtime.feed import Piece, Take, feed, place_context, requests
 from jaxlearn.runtime.finite import STOP, WAYS, bad_leaves, diverged, first_bad
+from jaxlearn.runtime.pace import pacer
 from jaxlearn.runtime.parallel import distribute
 from jaxlearn.runtime.processes import on_first
 from jaxlearn.runtime.progress import bar
@@ -140,7 +141,7 @@ def fit(
         shown = stack.enter_context(
             bar(steps, run.position, name=name, show=progress and first_process)
         )
-        request = requests(mesh)
+        request, pace = requests(mesh), pacer()
         nothing, clock, alone = request(0), time.monotonic(), jax.process_count() == 1
         limit = _limiter(steps, evaluate_every if evaluate else None, save_every)
 
@@ -176,7 +177,9 @@ def fit(
 
         while run.position < steps and not run.stopping.stopped:
             wish = _wish(terminated.is_set(), folder is not None and save_every is None, clock)
-            run, result = _dispatch(program, run, upcoming, request(wish) if wish else nothing)
+            run, result = _dispatch(
+                program, run, upcoming, request(wish) if wish else nothing, pace
+            )
             state = run.state
             # from here to the next wait the host works while the device computes
             if run.position < steps:
@@ -298,12 +301,16 @@ def _save(folder: Path, run: _Run, keep: int) -> None:
 
 
 def _dispatch(
-    program: jax.stages.Compiled, run: _Run, piece: Piece, asked: Any
+    program: jax.stages.Compiled,
+    run: _Run,
+    piece: Piece,
+    asked: Any,
+    pace: Callable[[PyTree], PyTree],
 ) -> tuple[_Run, Result]:
     state, fine, found = run.state, run.fine, []
     for part in piece.parts:
         state, fine, values, agreed = program(state, fine, *part, asked)
-        found.append(values)
+        found.append(pace(values))
     counts = [int(n) for _, _, n in piece.parts]
     run = run._replace(state=state, fine=fine, position=run.position + piece.count)
     return run, Result(run.position - piece.count, counts, found, agreed)

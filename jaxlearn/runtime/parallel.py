@@ -13,6 +13,7 @@ from jaxlearn.core.axis import DATA
 from jaxlearn.core.contracts import CONTEXT, Batch, PyTree
 from jaxlearn.core.step import Step
 from jaxlearn.core.trees import batch_size
+from jaxlearn.runtime.pace import pacer
 from jaxlearn.runtime.raw import is_key, rewrap, unwrap
 from jaxlearn.runtime.sharding import Layout, keep, layout, places
 
@@ -63,8 +64,13 @@ def data_parallel(step: Step, mesh: Mesh) -> Step:
         >>> int(step(jnp.int32(0), place({"inputs": np.ones(4)}, mesh))[0])
         1
     """
-    compiled = shared_step(step, mesh)
-    return lambda state, batch: compiled(layout(state, mesh), state, batch)
+    compiled, pace = shared_step(step, mesh), pacer()
+
+    def run(state: PyTree, batch: Batch) -> tuple[PyTree, PyTree]:
+        state, metrics = compiled(layout(state, mesh), state, batch)
+        return state, pace(metrics)
+
+    return run
 
 
 def shared_step(step: Step, mesh: Mesh) -> jax.stages.Wrapped:

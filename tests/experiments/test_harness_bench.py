@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.harness import Bench, Peer, Program, allocations, bench, loop, timing
+from experiments.harness import Bench, Peer, Program, allocations, bench, loop, scaling, timing
 from experiments.peers import torch as peer_torch
 from jaxlearn.core import TrainState
 
@@ -206,3 +206,12 @@ def test_peak_is_the_highest_level_between_allocations_and_releases(monkeypatch)
     assert allocations.highest(events) == 10
     monkeypatch.setitem(sys.modules, "torch", None)
     assert allocations.peak_bytes(lambda: None) is None
+
+
+def test_of_a_process_that_shares_a_step_its_last_words_are_told(harness):
+    text = harness.file.read_text()
+    begun = text.replace("def bench():", "def bench():\n    raise MemoryError('no room')", 1)
+    assert begun != text
+    harness.file.write_text(begun)
+    with pytest.raises(ValueError, match="tiny-quadratic with devices=2: MemoryError: no room"):
+        scaling.measure("tiny-quadratic", harness.folder, devices=(2, 4))
