@@ -1,6 +1,7 @@
 """The batch stream: what is in it, that it can be entered anywhere, and how it is shared."""
 
 import inspect
+import math
 import time
 
 import numpy as np
@@ -58,18 +59,14 @@ def test_restored_at_every_step_of_three_epochs(drop_last):
 
 def test_cost_does_not_grow_with_the_step():
     large = arrays(200_000)
-
-    def seconds(step):
-        best = []
-        for _ in range(5):
+    best = {10: math.inf, 10**9: math.inf}
+    for _ in range(30):  # in turn: what else the machine does slows both
+        for step in best:
             data = batches(large, 100, seed=0)
             start = time.perf_counter()
             data(step)
-            best.append(time.perf_counter() - start)
-        return min(best)
-
-    seconds(0)
-    assert seconds(10**9) < 2 * seconds(10)
+            best[step] = min(best[step], time.perf_counter() - start)
+    assert best[10**9] < 2 * best[10]
 
 
 @pytest.mark.parametrize("step", [0, 10, 10**6, 10**12])
