@@ -1,5 +1,6 @@
 """Speech as spikes of an ear model (Cramer et al., 2020): Heidelberg Digits, Speech Commands."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -24,12 +25,21 @@ COMMANDS = {
 }
 FIELDS = ("spikes/times", "spikes/units", "labels")
 READ = """
-import sys, h5py
+import sys
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]),) * 2)
+except (ImportError, ValueError, OSError):
+    pass  # not on Windows, or a lower limit is set already
+import h5py
 with h5py.File(sys.argv[1], "r") as file:
-    for name in sys.argv[2:]:
-        file[name][()]
+    for name in sys.argv[3:]:
+        if name in file:
+            file[name][()]
 """
-"""What the process does that reads a file first; whatever it says, the file is read again."""
+"""What the process does that reads a file first, within so many bytes of memory."""
+READ_BYTES = 2**30
+"""Memory of that process beside four times the file."""
 READ_SECONDS = 900
 WORDS = tuple(f"word {number}" for number in range(35))
 CLASSES = tuple(f"{language} {digit}" for language in ("english", "german") for digit in range(10))
@@ -128,15 +138,28 @@ def read_events(path: Path, frames: int, bands: int, classes: int) -> tuple[np.n
 
 
 def _survives(path: Path) -> None:
-    """Have another process read the file first: a damaged one can end the HDF5 library's own."""
-    words = [sys.executable, "-c", READ, str(path), *FIELDS]
+    """Have another process read the file first: a damaged one can end the HDF5 library's own.
+
+    Or take all memory, where a damaged length or shape asks for gigabytes; so that process has a
+    limit. What it reads is stored as it is, so that a good file needs no more than its size.
+    """
+    limit = READ_BYTES + 4 * path.stat().st_size
+    words = [sys.executable, "-c", READ, str(path), str(limit), *FIELDS]
+    # one thread, as each takes memory of its own
+    environ = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     try:
-        status = subprocess.run(words, capture_output=True, timeout=READ_SECONDS).returncode
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=READ_SECONDS, env=environ
+        )
     except subprocess.TimeoutExpired:
         raise CorruptData(f"{path.name} is not read within {READ_SECONDS} s") from None
-    if status < 0:
-        found = signal.Signals(-status).name
+    if done.returncode < 0:
+        found = signal.Signals(-done.returncode).name
         raise CorruptData(f"{path.name} ends the process that reads it with {found}")
+    if done.returncode:
+        last = (done.stderr.strip() or "it cannot be read").splitlines()[-1]
+        reason = last.partition(": ")[2] or last
+        raise CorruptData(f"{path.name} is damaged: {reason}; replace the file")
 
 
 def event_counts(

@@ -3,6 +3,7 @@
 import base64
 import builtins
 import lzma
+import sys
 
 import numpy as np
 import pytest
@@ -123,4 +124,22 @@ def test_a_damaged_file_that_ends_the_library_is_one_line(tmp_path):
     path = tmp_path / "file.h5"
     path.write_bytes(lzma.decompress(base64.b64decode(KILLER)))
     with pytest.raises(CorruptData, match=r"file.h5 ends the process that reads it with SIG"):
+        read_events(path, 10, 70, 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+@pytest.mark.parametrize("place", ["length", "shape"])
+def test_a_damaged_size_that_asks_for_gigabytes_is_one_line(tmp_path, place):
+    path = tmp_path / "file.h5"
+    write(path, *clips(3, 0))
+    with h5py.File(path, "r+") as file:
+        first = file["spikes/times"].id.get_offset()
+        if place == "shape":
+            del file["labels"]
+            file.create_dataset("labels", (2**33,), np.int64)
+    if place == "length":  # the first clip's, four bytes of which the last counts sixteen millions
+        content = bytearray(path.read_bytes())
+        content[first + 3] = 0x7F
+        path.write_bytes(content)
+    with pytest.raises(CorruptData, match=r"file.h5 is damaged: .*allocat.*; replace the file"):
         read_events(path, 10, 70, 20)
