@@ -158,8 +158,8 @@ def _survives(path: Path) -> None:
         raise CorruptData(f"{path.name} ends the process that reads it with {found}")
     if done.returncode:
         last = (done.stderr.strip() or "it cannot be read").splitlines()[-1]
-        reason = last.partition(": ")[2] or last
-        raise CorruptData(f"{path.name} is damaged: {reason}; replace the file")
+        with parsing(path.name):
+            raise OSError(last.partition(": ")[2] or last)
 
 
 def event_counts(
