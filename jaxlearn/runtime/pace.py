@@ -8,13 +8,13 @@ import jax
 
 from jaxlearn.core.contracts import PyTree
 
-Result = TypeVar("Result", bound=PyTree)
+_Result = TypeVar("_Result", bound=PyTree)
 
 AHEAD = 8
 """Dispatches that may be unfinished when the next one is made."""
 
 
-def pacer(ahead: int = AHEAD) -> Callable[[Result], Result]:
+def pacer(ahead: int = AHEAD) -> Callable[[_Result], _Result]:
     """`pace(result) -> result`, which first waits for the result that came `ahead` calls before.
 
     Dispatch returns before the device has done the work, so that the host can prepare the next
@@ -30,7 +30,7 @@ def pacer(ahead: int = AHEAD) -> Callable[[Result], Result]:
     """
     unfinished: deque[PyTree] = deque()
 
-    def pace(result: Result) -> Result:
+    def pace(result: _Result) -> _Result:
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(result)):
             return result
         unfinished.append(result)
