@@ -13,9 +13,10 @@ from jax.sharding import Mesh
 from jaxlearn.core.contracts import Batch, PyTree, TrainState
 from jaxlearn.core.step import Step
 from jaxlearn.runtime import checkpoint, metrics
+from jaxlearn.runtime.checkpoint import CheckpointError
 from jaxlearn.runtime.chunk import Result, convolves, device_loop, host_loop
 from jaxlearn.runtime.feed import Piece, Take, feed, place_context, requests
-from jaxlearn.runtime.finite import STOP, WAYS, bad_leaves, diverged, first_bad
+from jaxlearn.runtime.finite import STOP, WAYS, Diverged, bad_leaves, diverged, first_bad
 from jaxlearn.runtime.pace import pacer
 from jaxlearn.runtime.parallel import distribute
 from jaxlearn.runtime.processes import on_first
@@ -23,10 +24,12 @@ from jaxlearn.runtime.progress import bar
 from jaxlearn.runtime.sharding import layout
 from jaxlearn.runtime.signals import EXIT, termination
 from jaxlearn.runtime.stopping import Stopping
-from jaxlearn.runtime.workdir import bind, locked
+from jaxlearn.runtime.workdir import WorkdirError, bind, locked
 
 SAVE, LEAVE = 1, 2  # requests, in the order of their weight
 SAVE_SECONDS = 600.0
+AT_AN_END = (Diverged, WorkdirError, CheckpointError)
+"""Errors after which there is nothing to save, or nowhere."""
 
 
 class Fitted(NamedTuple):
@@ -72,7 +75,8 @@ def fit(
 
     With a workdir, a run that was killed at any moment and is called again ends with the same bits
     as one that was not; a finished one returns at once. SIGTERM saves after the running chunk and
-    raises `SystemExit(143)`.
+    raises `SystemExit(143)`. When `evaluate`, a callback or `batches` fails, a run of one process
+    saves what it has trained, and the next call begins with what failed.
 
     Args:
         step: `(state, batch) -> (state, metrics)`, pure; compiled once, also over several calls
@@ -133,17 +137,55 @@ def fit(
         state = distribute(state, mesh)
         start = _position(state)
         run = _resume(folder, state, start)
-        history = metrics.read(folder, run.position) if folder else []
-        if run.stopping.stopped or run.position >= steps:
+        written = run.position - (run.owed is not None)
+        history = metrics.read(folder, written) if folder else []
+        if run.owed is None and (run.stopping.stopped or run.position >= steps):
             return Fitted(run.state, run.best, history, run.position)
         run = run._replace(fine=place_context({"fine": np.bool_(True)}, mesh)["fine"])
-        log = stack.enter_context(metrics.open_log(folder if first_process else None, run.position))
+        log = stack.enter_context(metrics.open_log(folder if first_process else None, written))
         shown = stack.enter_context(
             bar(steps, run.position, name=name, show=progress and first_process)
         )
         request, pace = requests(mesh), pacer()
         nothing, clock, alone = request(0), time.monotonic(), jax.process_count() == 1
         limit = _limiter(steps, evaluate_every if evaluate else None, save_every)
+
+        def settle(result: Result, state: PyTree) -> list[dict[str, Any]]:
+            rows = result.rows()
+            bad = first_bad(rows) if on_nan == STOP else None
+            if bad is not None:
+                log.write(rows[: bad + 1])
+                raise diverged(rows[bad]["step"], state.params)
+            return rows
+
+        def record(rows: list[dict[str, Any]]) -> None:
+            log.write(rows)
+            history.extend(rows)
+            for row in rows[-1:]:
+                shown.show(row["step"], row)
+
+        def look(run: _Run, rows: list[dict[str, Any]]) -> _Run:
+            if evaluate and _due(run.position, steps, evaluate_every):
+                rows[-1] |= _beside(rows[-1], evaluate(run.state))
+                run = _judged(run, rows[-1], monitor, mode, patience)
+            for callback in callbacks:
+                callback(run.position, run.state, rows[-1])
+            record(rows)
+            return run
+
+        def save(run: _Run) -> None:
+            if folder is None:
+                return
+            if on_nan == STOP and bad_leaves(run.state.params):
+                raise diverged(run.position, run.state.params, "a parameter")
+            log.sync()
+            _save(folder, run, keep)
+
+        if run.owed is not None:
+            run = look(run._replace(owed=None), [run.owed])
+            save(run)
+            if run.stopping.stopped or run.position >= steps:
+                return Fitted(run.state, run.best, history, run.position)
 
         shown.say("compiling")
 
@@ -160,60 +202,49 @@ def fit(
             take, upcoming, traced = loop(False)
         program = traced.lower().compile()
         shown.say(f"compiled in {time.monotonic() - clock:.1f} s")
-        waiting: Result | None = None
+        pending: list[Result] = []
 
-        def settle(result: Result, state: PyTree) -> list[dict[str, Any]]:
-            rows = result.rows()
-            bad = first_bad(rows) if on_nan == STOP else None
-            if bad is not None:
-                log.write(rows[: bad + 1])
-                raise diverged(rows[bad]["step"], state.params)
-            return rows
+        try:
+            while run.position < steps and not run.stopping.stopped:
+                wish = _wish(terminated.is_set(), folder is not None and save_every is None, clock)
+                run, result = _dispatch(
+                    program, run, upcoming, request(wish) if wish else nothing, pace
+                )
+                pending.append(result)
+                # from here to the next wait the host works while the device computes
+                if run.position < steps:
+                    upcoming = take(run.position, limit(run.position))
+                agreed = wish if alone else 0  # in company it comes back with the chunk
+                if len(pending) > 1:
+                    record(settle(pending[0], run.state))
+                    agreed = max(agreed, int(pending.pop(0).request))
+                if alone and terminated.is_set():
+                    agreed = LEAVE
 
-        def record(rows: list[dict[str, Any]]) -> None:
-            log.write(rows)
-            history.extend(rows)
-            shown.show(rows[-1]["step"], rows[-1])
-
-        while run.position < steps and not run.stopping.stopped:
-            wish = _wish(terminated.is_set(), folder is not None and save_every is None, clock)
-            run, result = _dispatch(
-                program, run, upcoming, request(wish) if wish else nothing, pace
-            )
-            state = run.state
-            # from here to the next wait the host works while the device computes
-            if run.position < steps:
-                upcoming = take(run.position, limit(run.position))
-            agreed = wish if alone else 0  # in company it comes back with the chunk
-            if waiting is not None:
-                record(settle(waiting, state))
-                agreed = max(agreed, int(waiting.request))
-            waiting = result
-            if alone and terminated.is_set():
-                agreed = LEAVE
-
-            judge = evaluate if _due(run.position, steps, evaluate_every) else None
-            saving = folder is not None and _due(run.position, steps, save_every)
-            if not (agreed or callbacks or saving or judge or run.position >= steps):
-                continue
-            rows, waiting = settle(result, state), None
-            agreed = max(agreed, int(result.request))
-            if judge:
-                rows[-1] |= _beside(rows[-1], judge(state))
-                run = _judged(run, rows[-1], monitor, mode, patience)
-            record(rows)
-            for callback in callbacks:
-                callback(run.position, state, rows[-1])
-            if alone and terminated.is_set():
-                agreed = LEAVE
-            if folder and (saving or agreed or run.stopping.stopped):
-                if on_nan == STOP and bad_leaves(state.params):
-                    raise diverged(run.position, state.params, "a parameter")
-                log.sync()
-                _save(folder, run, keep)
-                clock = time.monotonic()
-            if agreed == LEAVE:
-                raise SystemExit(EXIT)
+                judging = evaluate is not None and _due(run.position, steps, evaluate_every)
+                saving = folder is not None and _due(run.position, steps, save_every)
+                if not (agreed or callbacks or saving or judging or run.position >= steps):
+                    continue
+                run = look(run, settle(result, run.state))
+                pending.clear()
+                agreed = max(agreed, int(result.request))
+                if alone and terminated.is_set():
+                    agreed = LEAVE
+                if saving or agreed or run.stopping.stopped:
+                    save(run)
+                    clock = time.monotonic()
+                if agreed == LEAVE:
+                    raise SystemExit(EXIT)
+        except Exception as error:
+            # in company the others may not have failed, and saving takes all
+            if folder and alone and pending and not isinstance(error, AT_AN_END):
+                try:
+                    rows = [row for result in pending for row in settle(result, run.state)]
+                    record(rows[:-1])
+                    save(run._replace(owed=rows[-1]))
+                except Exception as again:
+                    error.add_note(f"nor could the steps before it be saved: {again}")
+            raise
         return Fitted(run.state, run.best, history, run.position)
 
 
@@ -231,6 +262,7 @@ class _Run(NamedTuple):
     stopping: Stopping = Stopping()
     best: PyTree | None = None
     fine: Any = None
+    owed: dict[str, Any] | None = None  # the last row, where what was due after it failed
 
 
 def _check(
@@ -291,12 +323,14 @@ def _resume(folder: Path | None, state: PyTree, start: int) -> _Run:
     if saved is None:
         return _Run(state, start)
     stopping = Stopping(**saved.notes["stopping"])
-    return _Run(saved.tree["state"], saved.step, stopping, saved.tree.get("best"))
+    best, owed = saved.tree.get("best"), saved.notes.get("owed")
+    return _Run(saved.tree["state"], saved.step, stopping, best, owed=owed)
 
 
 def _save(folder: Path, run: _Run, keep: int) -> None:
     tree = {"state": run.state} | ({} if run.best is None else {"best": run.best})
     notes = {"stopping": run.stopping._asdict(), "has_best": run.best is not None}
+    notes |= {} if run.owed is None else {"owed": run.owed}
     checkpoint.save(folder / "checkpoints", run.position, tree, notes, keep)
 
 

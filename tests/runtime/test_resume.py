@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ from tests import disk
 from tests.runtime import launch, toy
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     """Raised by a callback, in place of whatever ends a process."""
 
 
@@ -96,6 +97,91 @@ def test_early_stopping_resumes_within_its_patience(tmp_path):
     assert toy.bits((again.state, again.best)) == toy.bits((straight.state, straight.best))
     # and once stopped it stays so
     assert run(tmp_path / "b", **more).steps == 33
+
+
+def broken(what, at):
+    """What `run` is given, of which `what` fails as soon as it sees step `at`."""
+
+    def evaluate(state):
+        if what == "evaluate" and int(state.step) >= at:
+            raise OSError("no such plot")
+        return toy.evaluate(state)
+
+    def batches(step):
+        if what == "batches" and step >= at:
+            raise OSError("no such shard")
+        return toy.batches(step)
+
+    def callback(step, state, row):
+        if what == "callback" and step >= at:
+            raise OSError("no such picture")
+
+    return {"evaluate": evaluate, "batches": batches, "callbacks": [callback]}
+
+
+@pytest.mark.parametrize("what", ["evaluate", "batches", "callback"])
+@pytest.mark.parametrize("at", [1, 17, 30])
+def test_a_failure_beside_training_costs_no_step(tmp_path, what, at):
+    if what == "batches":
+        at -= 1
+    more = {"save_every": None}
+    straight = run(tmp_path / "straight", **more)
+    for _ in range(2):  # the second call fails where the first one did
+        with pytest.raises(OSError, match="no such"):
+            run(tmp_path / "cut", **more, **broken(what, at))
+    kept = checkpoint.steps(tmp_path / "cut/checkpoints")
+    asked, called = [], []
+    again = run(
+        tmp_path / "cut",
+        **more,
+        batches=lambda step: asked.append(step) or toy.batches(step),
+        callbacks=[lambda step, state, row: called.append((step, row))],
+    )
+    assert toy.bits((again.state, again.best)) == toy.bits((straight.state, straight.best))
+    assert again.history == straight.history == metrics.read(tmp_path / "cut")
+    if at > 4:
+        assert at - 4 <= kept[-1] <= at + 1
+        assert min(asked, default=30) == kept[-1]
+        # what failed comes first; what waited for a batch the second call has done
+        first = kept[-1] if what != "batches" else 18 if at < 18 else 30
+        assert called[0] == (first, straight.history[first - 1])
+    # where all is well the next call finds nothing owed
+    assert run(tmp_path / "cut", **more, **broken("evaluate", 0)).history == straight.history
+
+
+def test_a_failure_is_told_though_the_state_cannot_be_saved(tmp_path):
+    def evaluate(state):
+        shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
+        (tmp_path / "checkpoints").write_text("in the way")
+        raise OSError("no such plot")
+
+    with pytest.raises(OSError, match="no such plot") as error:
+        run(tmp_path, evaluate=evaluate, save_every=None)
+    (note,) = error.value.__notes__
+    assert re.match(r"nor could the steps before it be saved: .*checkpoints", note)
+
+
+def test_a_failure_at_broken_parameters_saves_none(tmp_path):
+    def step(state, batch):
+        new, values = toy.step(state, batch)
+        return new._replace(params={"b": new.params["b"], "w": new.params["w"] * jnp.nan}), values
+
+    def evaluate(state):
+        assert np.isfinite(np.asarray(state.params["w"])).all(), "no number"
+        return {}
+
+    with pytest.raises(AssertionError, match="no number") as error:
+        fit(
+            step,
+            toy.state(),
+            toy.batches,
+            steps=1,
+            evaluate=evaluate,
+            workdir=tmp_path,
+            progress=False,
+        )
+    assert "a parameter is not finite at step 1; not finite: w" in error.value.__notes__[0]
+    assert checkpoint.steps(tmp_path / "checkpoints") == []
 
 
 def test_a_damaged_last_checkpoint_costs_steps_and_no_bits(tmp_path):
