@@ -28,19 +28,24 @@ READ = """
 import sys
 try:
     import resource
-    resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]),) * 2)
+    memory, seconds = map(int, sys.argv[2:4])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 except (ImportError, ValueError, OSError):
     pass  # not on Windows, or a lower limit is set already
 import h5py
 with h5py.File(sys.argv[1], "r") as file:
-    for name in sys.argv[3:]:
+    for name in sys.argv[4:]:
         if name in file:
             file[name][()]
 """
-"""What the process does that reads a file first, within so many bytes of memory."""
+"""What the process does that reads a file first, within so many bytes and seconds of computing."""
 READ_BYTES = 2**30
 """Memory of that process beside four times the file."""
-READ_SECONDS = 900
+READ_SECONDS = 30
+"""What that process may compute, beside a second for each megabyte of the file."""
+WAIT_SECONDS = 900
+"""What it may take with waiting for the disk."""
 WORDS = tuple(f"word {number}" for number in range(35))
 CLASSES = tuple(f"{language} {digit}" for language in ("english", "german") for digit in range(10))
 
@@ -140,21 +145,26 @@ def read_events(path: Path, frames: int, bands: int, classes: int) -> tuple[np.n
 def _survives(path: Path) -> None:
     """Have another process read the file first: a damaged one can end the HDF5 library's own.
 
-    Or take all memory, where a damaged length or shape asks for gigabytes; so that process has a
-    limit. What it reads is stored as it is, so that a good file needs no more than its size.
+    Or take all memory, where a damaged length or shape asks for gigabytes, or search for an end
+    that a damaged pointer leads away from; so that process has limits. What it reads is stored as
+    it is, so that a good file needs no more memory than its size.
     """
-    limit = READ_BYTES + 4 * path.stat().st_size
-    words = [sys.executable, "-c", READ, str(path), str(limit), *FIELDS]
+    size = path.stat().st_size
+    seconds = READ_SECONDS + size // 10**6
+    words = [sys.executable, "-c", READ, str(path), str(READ_BYTES + 4 * size), str(seconds)]
+    words += FIELDS
     # one thread, as each takes memory of its own
     environ = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=READ_SECONDS, env=environ
+            words, capture_output=True, text=True, timeout=WAIT_SECONDS, env=environ
         )
     except subprocess.TimeoutExpired:
-        raise CorruptData(f"{path.name} is not read within {READ_SECONDS} s") from None
+        raise CorruptData(f"{path.name} is not read within {WAIT_SECONDS} s") from None
     if done.returncode < 0:
         found = signal.Signals(-done.returncode).name
+        if found == "SIGXCPU":
+            raise CorruptData(f"{path.name} is not read within {seconds} s of computing")
         raise CorruptData(f"{path.name} ends the process that reads it with {found}")
     if done.returncode:
         last = (done.stderr.strip() or "it cannot be read").splitlines()[-1]

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxlearn.data import CorruptData, MissingData, load
+from jaxlearn.data import CorruptData, MissingData, load, spiking_heidelberg
 from jaxlearn.data.spiking_heidelberg import event_counts, read_events
 
 h5py = pytest.importorskip("h5py")
@@ -124,6 +124,21 @@ def test_a_damaged_file_that_ends_the_library_is_one_line(tmp_path):
     path = tmp_path / "file.h5"
     path.write_bytes(lzma.decompress(base64.b64decode(KILLER)))
     with pytest.raises(CorruptData, match=r"file.h5 ends the process that reads it with SIG"):
+        read_events(path, 10, 70, 20)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the limit of computing is POSIX's")
+def test_a_damaged_size_that_hdf5_searches_on_behind_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "file.h5"
+    write(path, *clips(3, 0))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 16  # the heap of clips: of each its index, 8 bytes on its size
+    while content[at]:
+        last, at = at, at + 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    content[last + 8] = 0x80
+    path.write_bytes(content)
+    monkeypatch.setattr(spiking_heidelberg, "READ_SECONDS", 2)
+    with pytest.raises(CorruptData, match=r"^file.h5 is not read within 2 s of computing$"):
         read_events(path, 10, 70, 20)
 
 
