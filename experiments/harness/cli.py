@@ -178,10 +178,9 @@ def _act(options: argparse.Namespace, folder: Path, experiment: Experiment | Non
 
         return catalogue.show(folder, options.json)
     if options.verb == "report":
-        from experiments.harness import readme, report
+        from experiments.harness import report
 
-        lines = [report.write(folder / "results"), readme.write(folder)]
-        print("\n".join(filter(None, lines)), file=sys.stderr)
+        print(report.write_all(folder / "results"), file=sys.stderr)
         return 0
     if options.verb == "compile":
         # before anything imports JAX: libtpu reads these when it is loaded

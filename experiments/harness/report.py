@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from experiments.harness import peer_table, pod_table, present, store
+from experiments.harness import peer_table, pod_table, present, readme, store
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -116,6 +116,11 @@ def write(results: Path) -> str:
     store.write(results / "index.html", _html(pages=pages, parts=parts, **counts))
     store.write(results / "RESULTS.md", _markdown(pages, parts, **counts))
     return f"written: {results / 'index.html'} and RESULTS.md ({len(pages)} experiments)"
+
+
+def write_all(results: Path) -> str:
+    """Write the page, its Markdown and the claims of the README; return what was written."""
+    return "\n".join(filter(None, [write(results), readme.write(results.parent)]))
 
 
 def _html(**values: Any) -> str:

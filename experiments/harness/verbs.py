@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import overrides, pod, present, runs, store
+from experiments.harness import overrides, pod, present, report, runs, store
 from experiments.harness import table as tables
 from experiments.harness.experiment import Experiment
 from jaxlearn.runtime import locked
@@ -50,6 +50,8 @@ def table(experiment: Experiment, config: Any, options: argparse.Namespace, resu
         kept = _table_file(experiment, options.preset, seeds, home, results)
         if pod.is_first():
             _keep(experiment, made, kept)
+            if results in kept.parents:
+                _say(report.write_all(results))
     if not pod.is_first():
         return 1 if tables.failed(made) else 0
     if options.json:

@@ -180,6 +180,20 @@ def test_report_writes_the_claims_between_the_marks_of_a_readme_and_nothing_else
         assert after == f"\n{readme.END}\n\nafter\n"
 
 
+def test_a_table_that_is_kept_is_in_the_report_at_once(harness):
+    file = harness.folder.parent / "README.md"
+    file.write_text(f"{readme.BEGIN}\n{readme.END}\n")
+    harness("table", "tiny-quadratic", "--preset", "smoke")
+    assert not harness.results.exists(), "smoke tables are not results"
+    assert "written: the claims in" in harness("table", "tiny-quadratic")[2]
+    made = [harness.results / name for name in ("RESULTS.md", "index.html")]
+    before = [path.read_text() for path in [file, *made]]
+    assert "small.md) | Nobody, 2026 | 1/1" in before[0]
+    assert "### tiny-quadratic, small" in before[1]
+    harness("report")
+    assert [path.read_text() for path in [file, *made]] == before
+
+
 def test_a_readme_without_marks_is_left_alone_and_one_with_half_of_them_is_named(harness):
     file = harness.folder.parent / "README.md"
     file.write_text("nothing to fill\n")
