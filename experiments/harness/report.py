@@ -36,6 +36,7 @@ ul.claims li { margin: .4rem 0; padding-left: 1.2rem; text-indent: -1.2rem; }
 .failed::first-letter { color: #c62828; }
 .small { font-size: .85rem; opacity: .75; }
 img { max-width: 100%; background: white; }
+@media (max-width: 48rem) { .wide img { max-width: none; } }
 nav { display: flex; flex-wrap: wrap; gap: .25rem .75rem; }
 </style>
 </head>
@@ -69,7 +70,9 @@ Figures are ours as mean ± sample standard deviation over the seeds, beside the
 {{ line | code }}</li>{% endfor %}
 </ul>
 {% if table.figure %}
+<div class="wide">
 <img alt="figure of {{ page.slug }}" src="data:image/png;base64,{{ table.figure }}">
+</div>
 {% endif %}
 {% if table.deviations %}<details><summary>Deviations from the paper</summary>
 <ol>{% for text in table.deviations %}<li>{{ text | code }}</li>{% endfor %}</ol></details>
