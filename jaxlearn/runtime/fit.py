@@ -181,6 +181,15 @@ def fit(
             log.sync()
             _save(folder, run, keep)
 
+        def rescue(run: _Run, pending: list[Result], error: Exception) -> None:
+            try:
+                rows = [row for result in pending for row in settle(result, run.state)]
+                last = history[-1]["step"] if history else 0
+                record([row for row in rows[:-1] if row["step"] > last])
+                save(run._replace(owed=rows[-1]))
+            except Exception as again:
+                error.add_note(f"nor could the steps before it be saved: {again}")
+
         if run.owed is not None:
             run = look(run._replace(owed=None), [run.owed])
             save(run)
@@ -216,8 +225,9 @@ def fit(
                     upcoming = take(run.position, limit(run.position))
                 agreed = wish if alone else 0  # in company it comes back with the chunk
                 if len(pending) > 1:
-                    record(settle(pending[0], run.state))
-                    agreed = max(agreed, int(pending.pop(0).request))
+                    before = pending.pop(0)
+                    record(settle(before, run.state))
+                    agreed = max(agreed, int(before.request))
                 if alone and terminated.is_set():
                     agreed = LEAVE
 
@@ -238,12 +248,7 @@ def fit(
         except Exception as error:
             # in company the others may not have failed, and saving takes all
             if folder and alone and pending and not isinstance(error, AT_AN_END):
-                try:
-                    rows = [row for result in pending for row in settle(result, run.state)]
-                    record(rows[:-1])
-                    save(run._replace(owed=rows[-1]))
-                except Exception as again:
-                    error.add_note(f"nor could the steps before it be saved: {again}")
+                rescue(run, pending, error)
             raise
         return Fitted(run.state, run.best, history, run.position)
 
@@ -329,8 +334,7 @@ def _resume(folder: Path | None, state: PyTree, start: int) -> _Run:
 
 def _save(folder: Path, run: _Run, keep: int) -> None:
     tree = {"state": run.state} | ({} if run.best is None else {"best": run.best})
-    notes = {"stopping": run.stopping._asdict(), "has_best": run.best is not None}
-    notes |= {} if run.owed is None else {"owed": run.owed}
+    notes = {"stopping": run.stopping._asdict(), "has_best": run.best is not None, "owed": run.owed}
     checkpoint.save(folder / "checkpoints", run.position, tree, notes, keep)
 
 

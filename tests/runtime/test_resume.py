@@ -161,6 +161,28 @@ def test_a_failure_is_told_though_the_state_cannot_be_saved(tmp_path):
     assert re.match(r"nor could the steps before it be saved: .*checkpoints", note)
 
 
+@pytest.mark.parametrize("at", [4, 8, 30])
+def test_a_failing_display_doubles_no_row(tmp_path, monkeypatch, at):
+    more = {"save_every": None, "evaluate_every": None}
+    straight = run(tmp_path / "straight", **more)
+    status = progress.status
+
+    def broken(step, *rest):
+        if step == at:
+            raise BrokenPipeError("nobody reads")
+        return status(step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "EVERY", 0.0)
+        patch.setattr(progress, "status", broken)
+        with pytest.raises(BrokenPipeError):
+            run(tmp_path / "cut", progress=True, **more)
+    assert checkpoint.steps(tmp_path / "cut/checkpoints") == [min(at + 4, 30)]
+    again = run(tmp_path / "cut", **more)
+    assert toy.bits((again.state, again.best)) == toy.bits((straight.state, straight.best))
+    assert again.history == straight.history == metrics.read(tmp_path / "cut")
+
+
 def test_a_failure_at_broken_parameters_saves_none(tmp_path):
     def step(state, batch):
         new, values = toy.step(state, batch)
